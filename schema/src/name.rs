@@ -1,0 +1,186 @@
+//! Names of logins and groups: one rule for both, checked wherever a name enters.
+//!
+//! The rule is `[a-z_][a-z0-9_.-]{0,31}`: at most 32 bytes, because utmp(5) keeps 32 (`UT_NAMESIZE`), lower case, because mail systems
+//! fold case. Not at the end: `.` (dropped by some mailers) and `-`. A name of digits cannot occur, since the first byte is a letter or `_`:
+//! `chown 1000` always means the id.
+
+use core::fmt;
+
+/// The longest name in bytes (`UT_NAMESIZE`, utmp(5)).
+pub const MAX_LEN: usize = 32;
+
+/// Why a name was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NameError {
+    /// No byte at all.
+    Empty,
+    /// More than [`MAX_LEN`] bytes.
+    TooLong(usize),
+    /// The first byte is not a lower-case letter or `_`.
+    BadStart,
+    /// The byte at this position (from 0) is not allowed.
+    BadByte(usize),
+    /// Ends in `.` or `-`.
+    BadEnd,
+}
+
+impl fmt::Display for NameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("the name is empty"),
+            Self::TooLong(len) => write!(f, "the name has {len} bytes; {MAX_LEN} are allowed"),
+            Self::BadStart => f.write_str("the name must start with a lower-case letter (a-z) or _"),
+            Self::BadByte(at) => {
+                write!(f, "character {} of the name is not allowed; use a-z, 0-9, _ . -", at.saturating_add(1))
+            }
+            Self::BadEnd => f.write_str("the name must not end in . or -"),
+        }
+    }
+}
+
+impl core::error::Error for NameError {}
+
+/// Checks a name. Everything that takes one from outside calls this, or builds a [`LoginName`] or [`GroupName`], which do.
+///
+/// # Errors
+/// Which rule the name breaks first.
+pub fn check(name: &[u8]) -> Result<(), NameError> {
+    let Some((first, _)) = name.split_first() else {
+        return Err(NameError::Empty);
+    };
+    if name.len() > MAX_LEN {
+        return Err(NameError::TooLong(name.len()));
+    }
+    if !matches!(first, b'a'..=b'z' | b'_') {
+        return Err(NameError::BadStart);
+    }
+    if let Some(at) = name.iter().position(|byte| !matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'.' | b'-')) {
+        return Err(NameError::BadByte(at));
+    }
+    match name.last() {
+        Some(b'.' | b'-') => Err(NameError::BadEnd),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(feature = "std")]
+macro_rules! name_type {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(Box<str>);
+
+        impl $name {
+            /// The name as text (always ASCII).
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+
+            /// A name from bytes that came from outside.
+            ///
+            /// # Errors
+            /// Which rule it breaks.
+            pub fn from_bytes(name: &[u8]) -> Result<Self, NameError> {
+                check(name)?;
+                // `check` lets only ASCII through.
+                std::str::from_utf8(name).map(|text| Self(text.into())).map_err(|_| NameError::BadStart)
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = NameError;
+
+            fn try_from(name: String) -> Result<Self, NameError> {
+                check(name.as_bytes())?;
+                Ok(Self(name.into_boxed_str()))
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = NameError;
+
+            fn from_str(name: &str) -> Result<Self, NameError> {
+                Self::from_bytes(name.as_bytes())
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(name: $name) -> String {
+                name.0.into()
+            }
+        }
+
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl std::borrow::Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&self.0, f)
+            }
+        }
+    };
+}
+
+#[cfg(feature = "std")]
+name_type! {
+    /// The name of a login.
+    LoginName
+}
+
+#[cfg(feature = "std")]
+name_type! {
+    /// The name of a group.
+    GroupName
+}
+
+#[cfg(feature = "std")]
+name_type! {
+    /// The short name of a membership (the organisation that pays and owns).
+    MembershipName
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ordinary_names_pass() {
+        for name in ["ana", "a", "_apt", "luz.maria", "red-admin", "web01", "a234567890123456789012345678901b"] {
+            assert_eq!(check(name.as_bytes()), Ok(()), "{name}");
+        }
+    }
+
+    #[test]
+    fn names_that_break_a_file_a_command_or_a_path_are_refused() {
+        assert_eq!(check(b""), Err(NameError::Empty));
+        assert_eq!(check(b"-rf"), Err(NameError::BadStart));
+        assert_eq!(check(b"1000"), Err(NameError::BadStart));
+        assert_eq!(check(b".."), Err(NameError::BadStart));
+        assert_eq!(check(b"a:b"), Err(NameError::BadByte(1)));
+        assert_eq!(check(b"a/b"), Err(NameError::BadByte(1)));
+        assert_eq!(check(b"a\nb"), Err(NameError::BadByte(1)));
+        assert_eq!(check(b"a\0"), Err(NameError::BadByte(1)));
+        assert_eq!(check("josé".as_bytes()), Err(NameError::BadByte(3)));
+        assert_eq!(check(b"Ana"), Err(NameError::BadStart));
+        assert_eq!(check(b"ana."), Err(NameError::BadEnd));
+        assert_eq!(check(b"ana-"), Err(NameError::BadEnd));
+        assert_eq!(check(&[b'a'; 300]), Err(NameError::TooLong(300)));
+    }
+}

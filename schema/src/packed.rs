@@ -1,0 +1,457 @@
+//! Packed records: one passwd, group, shadow or initgroups answer as bytes.
+//!
+//! A fixed head of little-endian integers, then the strings, each ended by one NUL, in the order in which libc's
+//! struct wants them. So an answer is one copy of the strings into the caller's buffer and a few pointers. The page is
+//! `docs/records.md`.
+//!
+//! Parsing borrows, allocates nothing and does not panic. It checks everything that a reader relies on: ids inside the
+//! directory's range, exact lengths, a NUL where a string ends and nowhere else, no colon and no newline (a caller may
+//! print the field into a file of that syntax).
+
+use crate::id::is_usable;
+
+/// Longest gecos, home and shell in bytes, without the NUL.
+pub const MAX_FIELD: usize = 255;
+/// Longest password hash in bytes (libxcrypt: `CRYPT_OUTPUT_SIZE` is 384).
+pub const MAX_HASH: usize = 384;
+/// Most members of a group: a record stays below 16 MiB whatever the names.
+pub const MAX_MEMBERS: usize = 400_000;
+/// Most groups of a login: Linux' `NGROUPS_MAX`.
+pub const MAX_GROUPS: usize = 65_536;
+
+/// What passwd and group show where a password once was (passwd(5)): it is elsewhere.
+pub const PASSWORD_ELSEWHERE: &[u8] = b"x";
+
+/// A record that cannot be served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PackedError {
+    /// Shorter or longer than its own head says.
+    Length,
+    /// A uid or gid outside the directory's range.
+    Id,
+    /// A string with a NUL, colon or newline inside, or without its NUL.
+    Field,
+}
+
+impl core::fmt::Display for PackedError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Length => "packed record has the wrong length",
+            Self::Id => "packed record has an id outside the directory's range",
+            Self::Field => "packed record has a string that libc must not see",
+        })
+    }
+}
+
+impl core::error::Error for PackedError {}
+
+/// The head of a passwd record. The strings follow: name, `x`, gecos, home, shell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PasswdHead {
+    /// pw_uid
+    pub uid: u32,
+    /// pw_gid
+    pub gid: u32,
+    /// Length of pw_name without its NUL, as all that follow.
+    pub name_len: u16,
+    /// Length of pw_gecos.
+    pub gecos_len: u16,
+    /// Length of pw_dir.
+    pub dir_len: u16,
+    /// Length of pw_shell.
+    pub shell_len: u16,
+}
+
+impl PasswdHead {
+    /// Bytes of the head.
+    pub const SIZE: usize = 16;
+
+    /// Reads a head; checks the ids.
+    ///
+    /// # Errors
+    /// [`PackedError::Length`] when `bytes` is shorter than [`Self::SIZE`], [`PackedError::Id`].
+    pub fn parse(bytes: &[u8]) -> Result<Self, PackedError> {
+        let head = Self {
+            uid: u32_at(bytes, 0)?,
+            gid: u32_at(bytes, 4)?,
+            name_len: u16_at(bytes, 8)?,
+            gecos_len: u16_at(bytes, 10)?,
+            dir_len: u16_at(bytes, 12)?,
+            shell_len: u16_at(bytes, 14)?,
+        };
+        if is_usable(head.uid) && is_usable(head.gid) { Ok(head) } else { Err(PackedError::Id) }
+    }
+
+    /// The head as bytes.
+    #[must_use]
+    pub fn to_bytes(&self) -> [u8; Self::SIZE] {
+        let mut out = [0; Self::SIZE];
+        put(&mut out, 0, &self.uid.to_le_bytes());
+        put(&mut out, 4, &self.gid.to_le_bytes());
+        put(&mut out, 8, &self.name_len.to_le_bytes());
+        put(&mut out, 10, &self.gecos_len.to_le_bytes());
+        put(&mut out, 12, &self.dir_len.to_le_bytes());
+        put(&mut out, 14, &self.shell_len.to_le_bytes());
+        out
+    }
+
+    /// Bytes of the strings with their NULs.
+    #[must_use]
+    pub fn strings_len(&self) -> usize {
+        // Four u16 and a constant cannot overflow a usize.
+        usize::from(self.name_len)
+            + usize::from(self.gecos_len)
+            + usize::from(self.dir_len)
+            + usize::from(self.shell_len)
+            + PASSWORD_ELSEWHERE.len()
+            + 5
+    }
+
+    /// Where each string starts, in bytes from the first: name, password, gecos, home, shell.
+    ///
+    /// # Errors
+    /// [`PackedError`] when `strings` is not exactly what this head describes.
+    pub fn check_strings(&self, strings: &[u8]) -> Result<[usize; 5], PackedError> {
+        if strings.len() != self.strings_len() {
+            return Err(PackedError::Length);
+        }
+        let lengths = [
+            usize::from(self.name_len),
+            PASSWORD_ELSEWHERE.len(),
+            usize::from(self.gecos_len),
+            usize::from(self.dir_len),
+            usize::from(self.shell_len),
+        ];
+        let mut starts = [0; 5];
+        let mut at = 0;
+        for (start, len) in starts.iter_mut().zip(lengths) {
+            *start = at;
+            at = check_field(strings, at, len)?;
+        }
+        Ok(starts)
+    }
+}
+
+/// The head of a group record. The strings follow: name, `x`, then every member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GroupHead {
+    /// gr_gid
+    pub gid: u32,
+    /// How many members.
+    pub members: u32,
+    /// Bytes of all member names with their NULs.
+    pub members_len: u32,
+    /// Length of gr_name without its NUL.
+    pub name_len: u16,
+}
+
+impl GroupHead {
+    /// Bytes of the head (two are reserved and zero).
+    pub const SIZE: usize = 16;
+
+    /// Reads a head; checks the gid and that the counts are possible.
+    ///
+    /// # Errors
+    /// [`PackedError::Length`], [`PackedError::Id`].
+    pub fn parse(bytes: &[u8]) -> Result<Self, PackedError> {
+        let head = Self {
+            gid: u32_at(bytes, 0)?,
+            members: u32_at(bytes, 4)?,
+            members_len: u32_at(bytes, 8)?,
+            name_len: u16_at(bytes, 12)?,
+        };
+        if !is_usable(head.gid) {
+            return Err(PackedError::Id);
+        }
+        // A member is one byte and its NUL at least.
+        let least = (head.members as usize).saturating_mul(2);
+        let most = (head.members as usize).saturating_mul(crate::name::MAX_LEN + 1);
+        let len = head.members_len as usize;
+        if head.members as usize > MAX_MEMBERS || len < least || len > most {
+            return Err(PackedError::Length);
+        }
+        Ok(head)
+    }
+
+    /// The head as bytes.
+    #[must_use]
+    pub fn to_bytes(&self) -> [u8; Self::SIZE] {
+        let mut out = [0; Self::SIZE];
+        put(&mut out, 0, &self.gid.to_le_bytes());
+        put(&mut out, 4, &self.members.to_le_bytes());
+        put(&mut out, 8, &self.members_len.to_le_bytes());
+        put(&mut out, 12, &self.name_len.to_le_bytes());
+        out
+    }
+
+    /// Bytes of the strings with their NULs.
+    #[must_use]
+    pub fn strings_len(&self) -> usize {
+        (self.members_len as usize)
+            .saturating_add(usize::from(self.name_len))
+            .saturating_add(PASSWORD_ELSEWHERE.len() + 2)
+    }
+
+    /// Where name, password and the first member start. Checks every string; calls `member` with the start of each member in turn.
+    ///
+    /// # Errors
+    /// [`PackedError`] when `strings` is not exactly what this head describes.
+    pub fn check_strings(&self, strings: &[u8], mut member: impl FnMut(usize)) -> Result<[usize; 2], PackedError> {
+        if strings.len() != self.strings_len() {
+            return Err(PackedError::Length);
+        }
+        let password = check_field(strings, 0, usize::from(self.name_len))?;
+        let mut at = check_field(strings, password, PASSWORD_ELSEWHERE.len())?;
+        for _ in 0..self.members {
+            let rest = strings.get(at..).ok_or(PackedError::Length)?;
+            let len = rest.iter().position(|byte| *byte == 0).ok_or(PackedError::Field)?;
+            if len == 0 {
+                return Err(PackedError::Field);
+            }
+            member(at);
+            at = check_field(strings, at, len)?;
+        }
+        if at == strings.len() { Ok([0, password]) } else { Err(PackedError::Length) }
+    }
+}
+
+/// The head of a shadow record (shadow(5)); -1 is an empty field. The strings follow: name, hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ShadowHead {
+    /// sp_lstchg in days since 1970-01-01; 0: must be changed at the next login.
+    pub last_change: i32,
+    /// sp_min in days.
+    pub min: i32,
+    /// sp_max in days.
+    pub max: i32,
+    /// sp_warn in days.
+    pub warn: i32,
+    /// sp_inact in days.
+    pub inactive: i32,
+    /// sp_expire in days since 1970-01-01.
+    pub expire: i32,
+    /// Length of sp_namp without its NUL.
+    pub name_len: u16,
+    /// Length of sp_pwdp without its NUL.
+    pub hash_len: u16,
+}
+
+impl ShadowHead {
+    /// Bytes of the head.
+    pub const SIZE: usize = 28;
+
+    /// Reads a head.
+    ///
+    /// # Errors
+    /// [`PackedError::Length`].
+    pub fn parse(bytes: &[u8]) -> Result<Self, PackedError> {
+        let head = Self {
+            last_change: u32_at(bytes, 0)?.cast_signed(),
+            min: u32_at(bytes, 4)?.cast_signed(),
+            max: u32_at(bytes, 8)?.cast_signed(),
+            warn: u32_at(bytes, 12)?.cast_signed(),
+            inactive: u32_at(bytes, 16)?.cast_signed(),
+            expire: u32_at(bytes, 20)?.cast_signed(),
+            name_len: u16_at(bytes, 24)?,
+            hash_len: u16_at(bytes, 26)?,
+        };
+        if usize::from(head.hash_len) > MAX_HASH { Err(PackedError::Length) } else { Ok(head) }
+    }
+
+    /// The head as bytes.
+    #[must_use]
+    pub fn to_bytes(&self) -> [u8; Self::SIZE] {
+        let mut out = [0; Self::SIZE];
+        let days = [self.last_change, self.min, self.max, self.warn, self.inactive, self.expire];
+        for (slot, value) in out.chunks_exact_mut(4).zip(days) {
+            slot.copy_from_slice(&value.to_le_bytes());
+        }
+        put(&mut out, 24, &self.name_len.to_le_bytes());
+        put(&mut out, 26, &self.hash_len.to_le_bytes());
+        out
+    }
+
+    /// Bytes of the strings with their NULs.
+    #[must_use]
+    pub fn strings_len(&self) -> usize {
+        usize::from(self.name_len) + usize::from(self.hash_len) + 2
+    }
+
+    /// Where name and hash start.
+    ///
+    /// # Errors
+    /// [`PackedError`] when `strings` is not exactly what this head describes.
+    pub fn check_strings(&self, strings: &[u8]) -> Result<[usize; 2], PackedError> {
+        if strings.len() != self.strings_len() {
+            return Err(PackedError::Length);
+        }
+        let hash = check_field(strings, 0, usize::from(self.name_len))?;
+        check_field(strings, hash, usize::from(self.hash_len))?;
+        Ok([0, hash])
+    }
+}
+
+/// The gids of a login, its primary group among them: `u32` count, then as many `u32`.
+#[derive(Debug, Clone, Copy)]
+pub struct Gids<'a>(&'a [u8]);
+
+impl<'a> Gids<'a> {
+    /// Bytes before the first gid.
+    pub const HEAD: usize = 4;
+
+    /// Checks the length; the ids are checked one by one by [`Self::iter`].
+    ///
+    /// # Errors
+    /// [`PackedError::Length`].
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, PackedError> {
+        let count = u32_at(bytes, 0)? as usize;
+        let gids = bytes.get(Self::HEAD..).ok_or(PackedError::Length)?;
+        if count > MAX_GROUPS || gids.len() != count.saturating_mul(4) {
+            return Err(PackedError::Length);
+        }
+        Ok(Self(gids))
+    }
+
+    /// The gids that may be served; one outside the directory's range is left out.
+    pub fn iter(self) -> impl Iterator<Item = u32> + use<'a> {
+        self.0
+            .chunks_exact(4)
+            .filter_map(|chunk| <[u8; 4]>::try_from(chunk).ok())
+            .map(u32::from_le_bytes)
+            .filter(|gid| is_usable(*gid))
+    }
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Result<u32, PackedError> {
+    let end = at.checked_add(4).ok_or(PackedError::Length)?;
+    let part = bytes.get(at..end).and_then(|part| <[u8; 4]>::try_from(part).ok());
+    part.map(u32::from_le_bytes).ok_or(PackedError::Length)
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> Result<u16, PackedError> {
+    let end = at.checked_add(2).ok_or(PackedError::Length)?;
+    let part = bytes.get(at..end).and_then(|part| <[u8; 2]>::try_from(part).ok());
+    part.map(u16::from_le_bytes).ok_or(PackedError::Length)
+}
+
+fn put(out: &mut [u8], at: usize, bytes: &[u8]) {
+    for (slot, byte) in out.iter_mut().skip(at).zip(bytes) {
+        *slot = *byte;
+    }
+}
+
+/// Checks that a string of `len` bytes and its NUL stand at `at`; returns where the next starts.
+fn check_field(strings: &[u8], at: usize, len: usize) -> Result<usize, PackedError> {
+    let end = at.checked_add(len).ok_or(PackedError::Length)?;
+    let field = strings.get(at..end).ok_or(PackedError::Length)?;
+    if field.iter().any(|byte| matches!(byte, 0 | b':' | b'\n')) || strings.get(end) != Some(&0) {
+        return Err(PackedError::Field);
+    }
+    end.checked_add(1).ok_or(PackedError::Length)
+}
+
+/// Writers, for identityd and tests.
+#[cfg(feature = "std")]
+pub mod write {
+    use super::{Gids, GroupHead, MAX_FIELD, MAX_GROUPS, MAX_HASH, MAX_MEMBERS, PackedError, PasswdHead, ShadowHead};
+    use crate::record::{Aging, Group, Passwd};
+
+    /// A passwd record.
+    #[must_use]
+    pub fn passwd(entry: &Passwd) -> Vec<u8> {
+        // Every length is bounded by its type: names by 32, the others by `MAX_FIELD`.
+        let head = PasswdHead {
+            uid: entry.uid.raw(),
+            gid: entry.gid.raw(),
+            name_len: len16(entry.name.as_str()),
+            gecos_len: len16(entry.gecos.as_str()),
+            dir_len: len16(entry.home.as_str()),
+            shell_len: len16(entry.shell.as_str()),
+        };
+        let mut out = Vec::with_capacity(PasswdHead::SIZE + head.strings_len());
+        out.extend_from_slice(&head.to_bytes());
+        for field in [entry.name.as_str(), "x", entry.gecos.as_str(), entry.home.as_str(), entry.shell.as_str()] {
+            push(&mut out, field);
+        }
+        out
+    }
+
+    /// A group record.
+    ///
+    /// # Errors
+    /// [`PackedError::Length`] for more than [`MAX_MEMBERS`] members.
+    pub fn group(entry: &Group) -> Result<Vec<u8>, PackedError> {
+        if entry.members.len() > MAX_MEMBERS {
+            return Err(PackedError::Length);
+        }
+        let members_len: usize = entry.members.iter().map(|member| member.as_str().len() + 1).sum();
+        let head = GroupHead {
+            gid: entry.gid.raw(),
+            members: u32::try_from(entry.members.len()).map_err(|_| PackedError::Length)?,
+            members_len: u32::try_from(members_len).map_err(|_| PackedError::Length)?,
+            name_len: len16(entry.name.as_str()),
+        };
+        let mut out = Vec::with_capacity(GroupHead::SIZE + head.strings_len());
+        out.extend_from_slice(&head.to_bytes());
+        push(&mut out, entry.name.as_str());
+        push(&mut out, "x");
+        for member in &entry.members {
+            push(&mut out, member.as_str());
+        }
+        Ok(out)
+    }
+
+    /// A shadow record with this text where the hash stands (`*` unless policy says otherwise).
+    ///
+    /// # Errors
+    /// [`PackedError`] for a hash that is too long or holds a character that shadow(5) cannot.
+    pub fn shadow(name: &str, hash: &str, aging: &Aging) -> Result<Vec<u8>, PackedError> {
+        if hash.len() > MAX_HASH {
+            return Err(PackedError::Length);
+        }
+        if hash.bytes().any(|byte| matches!(byte, 0 | b':' | b'\n')) {
+            return Err(PackedError::Field);
+        }
+        let head = ShadowHead {
+            last_change: days(aging.last_change.map(crate::date::Date::days)),
+            min: days(aging.min_days),
+            max: days(aging.max_days),
+            warn: days(aging.warn_days),
+            inactive: days(aging.inactive_days),
+            expire: days(aging.expires.map(crate::date::Date::days)),
+            name_len: len16(name),
+            hash_len: len16(hash),
+        };
+        let mut out = Vec::with_capacity(ShadowHead::SIZE + head.strings_len());
+        out.extend_from_slice(&head.to_bytes());
+        push(&mut out, name);
+        push(&mut out, hash);
+        Ok(out)
+    }
+
+    /// The gids of a login. More than [`MAX_GROUPS`] cannot be used by the kernel; what is above is cut.
+    #[must_use]
+    pub fn gids(gids: &[crate::id::GroupId]) -> Vec<u8> {
+        let gids = gids.get(..MAX_GROUPS).unwrap_or(gids);
+        let mut out = Vec::with_capacity(Gids::HEAD + gids.len() * 4);
+        out.extend_from_slice(&(gids.len() as u32).to_le_bytes());
+        for gid in gids {
+            out.extend_from_slice(&gid.raw().to_le_bytes());
+        }
+        out
+    }
+
+    fn days(value: Option<u32>) -> i32 {
+        value.and_then(|days| i32::try_from(days).ok()).unwrap_or(-1)
+    }
+
+    fn len16(text: &str) -> u16 {
+        debug_assert!(text.len() <= MAX_FIELD.max(MAX_HASH));
+        text.len() as u16
+    }
+
+    fn push(out: &mut Vec<u8>, text: &str) {
+        out.extend_from_slice(text.as_bytes());
+        out.push(0);
+    }
+}

@@ -1,0 +1,195 @@
+//! The messages of PAM and identityctl: postcard inside a frame of [`Op::Message`](super::frame::Op::Message).
+//!
+//! A field or variant is only ever added at the end, with a new [`VERSION`](super::frame::VERSION).
+
+use serde::{Deserialize, Serialize};
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+use crate::id::{GroupId, UserId};
+use crate::path::HomePath;
+use crate::record::Generation;
+
+/// Longest password in bytes (`CRYPT_MAX_PASSPHRASE_SIZE` of libxcrypt and `PAM_MAX_RESP_SIZE` are 512).
+pub const MAX_PASSWORD: usize = 511;
+
+/// A password on its way. Never printed; its memory is cleared.
+#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(Vec<u8>);
+
+impl Secret {
+    /// Takes over the bytes of a password.
+    #[must_use]
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+/// What PAM knows about who is asking.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PamContext {
+    /// PAM_SERVICE: `sshd`, `sudo`, …
+    pub service: String,
+    /// PAM_USER as given, not yet checked.
+    pub user: String,
+    /// PAM_RHOST.
+    pub remote_host: Option<String>,
+    /// PAM_TTY.
+    pub tty: Option<String>,
+    /// PAM_RUSER.
+    pub remote_user: Option<String>,
+}
+
+/// What PAM and identityctl ask.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Request {
+    /// Is this the password? For root, and for a user about itself. Preceded by [`Status::Working`](super::frame::Status::Working).
+    Authenticate {
+        /// Who asks, for what.
+        context: PamContext,
+        /// The password.
+        password: Secret,
+    },
+    /// May this login use this service on this host now? → [`Reply::Verdict`]. For root, and for a user about itself.
+    Account {
+        /// Who asks, for what.
+        context: PamContext,
+    },
+    /// May the password be changed now (PAM_PRELIM_CHECK)? `by_root`: the caller is root and gives no old password. → [`Reply::Verdict`].
+    MayChangePassword {
+        /// Who asks, for what.
+        context: PamContext,
+        /// A reset by root (counts only when the peer is root).
+        by_root: bool,
+    },
+    /// Sets a new password → [`Reply::Verdict`]. Preceded by `Working`.
+    ChangePassword {
+        /// Who asks, for what.
+        context: PamContext,
+        /// The old password; `None` is a reset, for root only.
+        old: Option<Secret>,
+        /// The new password.
+        new: Secret,
+    },
+    /// A session begins: what is its home to be? → [`Reply::Session`]. For root.
+    OpenSession {
+        /// Who asks, for what.
+        context: PamContext,
+    },
+    /// A session has ended → [`Reply::Done`]. For root.
+    CloseSession {
+        /// Who asks, for what.
+        context: PamContext,
+    },
+    /// Lines for authorized_keys(5) → [`Reply::SshKeys`]. For root, the daemon's own user, and a user about itself.
+    SshKeys {
+        /// The login's name, not yet checked.
+        login: String,
+    },
+    /// How are you? → [`Reply::Status`]. For everybody; details for root.
+    Status,
+    /// How does an answer come about? → [`Reply::Why`]. For root, and for a user about itself.
+    Why {
+        /// The login's name, not yet checked.
+        login: String,
+        /// The PAM service to explain a decision about.
+        service: Option<String>,
+    },
+    /// The directory has changed: look now → [`Reply::Done`] when the change is visible. For root.
+    Refresh {
+        /// Answer when at least this generation is visible.
+        generation: Generation,
+    },
+    /// Read the configuration and the local files again → [`Reply::Done`] or [`Reply::Failed`]. For root.
+    Reload,
+    /// The Prometheus text → [`Reply::Metrics`]. For everybody.
+    Metrics,
+}
+
+/// The answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reply {
+    /// To the four questions of PAM that end in yes or no.
+    Verdict(Verdict),
+    /// To [`Request::OpenSession`].
+    Session(Session),
+    /// To [`Request::SshKeys`]: lines, without newlines.
+    SshKeys(Vec<String>),
+    /// To [`Request::Status`]: JSON, whose page is `docs/status.md`.
+    Status(String),
+    /// To [`Request::Why`]: JSON.
+    Why(String),
+    /// Done.
+    Done,
+    /// It could not be done, for this reason (for people).
+    Failed(String),
+    /// To [`Request::Metrics`].
+    Metrics(String),
+}
+
+/// What identityd decided; PAM only translates it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// The decision.
+    pub outcome: Outcome,
+    /// The uid that the decision is about. The module refuses it unless it is above the floor and the same that NSS gives.
+    pub uid: Option<UserId>,
+    /// What to show to the person (PAM_TEXT_INFO), such as a warning that the password ends soon.
+    pub info: Option<String>,
+}
+
+/// The decision, in PAM's terms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// PAM_SUCCESS
+    Success,
+    /// PAM_AUTH_ERR: wrong password (or a login that does not exist: the caller cannot tell).
+    AuthError,
+    /// PAM_USER_UNKNOWN: not a login of the directory.
+    UserUnknown,
+    /// PAM_AUTHINFO_UNAVAIL: the directory cannot be asked.
+    Unavailable,
+    /// PAM_PERM_DENIED: locked, or without the capability, or not on this host.
+    PermissionDenied,
+    /// PAM_ACCT_EXPIRED
+    AccountExpired,
+    /// PAM_NEW_AUTHTOK_REQD: the password must be changed now.
+    NewPasswordRequired,
+    /// PAM_AUTHTOK_EXPIRED: too old even to be changed.
+    PasswordExpired,
+    /// PAM_MAXTRIES: too many attempts.
+    MaxTries,
+    /// PAM_AUTHTOK_ERR: the new password was not accepted; `info` says why.
+    PasswordRejected,
+    /// PAM_TRY_AGAIN: changed too recently.
+    TooSoon,
+}
+
+/// What a session finds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Session {
+    /// The login's uid.
+    pub uid: UserId,
+    /// Its primary group.
+    pub gid: GroupId,
+    /// Its home.
+    pub home: HomePath,
+    /// Create the home if it is missing.
+    pub create: bool,
+    /// Its mode, such as 0o700.
+    pub mode: u32,
+    /// What to copy into it.
+    pub skeleton: String,
+}
