@@ -1,5 +1,18 @@
-//! identityd: answers libc and PAM on one server from the central directory. The page is `docs/architecture.md`.
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+//! The caching identity daemon `identityd` and the administrators' tool `identityctl`.
+//!
+//! Nothing in here calls `getpw*` or `getgr*`: it would ask itself. The rooms are described in `docs/architecture.md`.
 
+pub mod accounts;
+pub mod auth;
+pub mod cache;
+pub mod cli;
+pub mod client;
+pub mod config;
+pub mod daemon;
 pub mod directory;
+pub mod feed;
+pub mod local;
+pub mod policy;
+pub mod quarantine;
+pub mod server;
+pub mod telemetry;

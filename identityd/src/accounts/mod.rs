@@ -1,0 +1,1 @@
+//! What administrators do: rules and transactions for memberships, logins, groups and keys.

@@ -1,0 +1,1 @@
+//! The administrators' tool `identityctl`.

@@ -1,0 +1,1 @@
+//! A client of the socket, for `identityctl`: frames and messages with a deadline.

@@ -1,0 +1,1 @@
+//! The daemon put together: start, reload, stop.

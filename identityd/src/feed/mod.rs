@@ -1,0 +1,1 @@
+//! Notices changes of the directory and drops exactly the answers concerned.

@@ -1,0 +1,1 @@
+//! The server's own names and ids, from `/etc/passwd` and `/etc/group`.

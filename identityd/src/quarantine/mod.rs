@@ -1,0 +1,1 @@
+//! Which entries are not served, and why.

@@ -1,0 +1,1 @@
+//! The socket: peer credentials, limits, deadlines, dispatch.
