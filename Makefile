@@ -1,0 +1,80 @@
+# May First identity: build, install, test, try out. `make help` lists what there is.
+
+SHELL   := /bin/sh
+TARGET  := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
+export CARGO_TARGET_DIR := $(TARGET)
+CARGO   ?= cargo
+# Pieces that have not landed yet do not stop a build.
+LENIENT := yes
+DESTDIR ?=
+
+# Debian's library folder of this machine: /usr/lib/x86_64-linux-gnu.
+MULTIARCH = $(or $(shell cc -print-multiarch 2>/dev/null),$(error no C compiler: run `make deps` first))
+LIBDIR    = $(DESTDIR)/usr/lib/$(MULTIARCH)
+
+# What a bare Debian 12 lacks. libc6-dev brings libcrypt-dev, which identityd links; SQLite is compiled from its crate with gcc.
+BUILD_PACKAGES := ca-certificates gcc libc6-dev libcrypt-dev libpam0g-dev
+# tests/prepare builds the root of the test machines with it.
+TEST_PACKAGES  := mmdebstrap
+
+RELEASE   := $(TARGET)/release
+MODULE    := $(TARGET)/module/libnss_mayfirst.so
+GENERATED := $(TARGET)/generated
+
+say = @printf '\n==> %s\n' '$(1)'
+
+.PHONY: help deps test-deps build install uninstall test check unit clean
+
+help: ## list what can be made
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@printf '\nDESTDIR=DIR installs below DIR. FROM=DIR gives `make up` your own passwd, shadow and group files.\n'
+
+deps: ## install the Debian packages that building needs (root)
+	@sh packaging/packages $(BUILD_PACKAGES)
+
+test-deps: deps
+	@sh packaging/packages $(TEST_PACKAGES)
+
+build: ## compile the daemon, the tool and both modules
+	@command -v $(CARGO) >/dev/null || { echo 'make: cargo is not in PATH. Install Rust 1.95 or newer, or add ~/.cargo/bin to PATH.' >&2; exit 1; }
+	@command -v cc >/dev/null || { echo 'make: no C compiler. Run: make deps' >&2; exit 1; }
+	$(call say,identityd and identityctl and pam_mayfirst)
+	$(CARGO) build --locked --release -p identityd -p pam_mayfirst
+	$(call say,libnss_mayfirst alone and without std)
+	$(CARGO) build --locked --profile module -p nss_mayfirst --features module
+	@sh packaging/check-nss $(MODULE) || [ -n "$(LENIENT)" ]
+	$(call say,man pages and shell completions)
+	@sh packaging/generate $(RELEASE)/identityctl $(GENERATED) || [ -n "$(LENIENT)" ]
+
+install: ## install what was built, below DESTDIR
+	@test -f $(MODULE) || { echo 'make: nothing built yet. Run: make build' >&2; exit 1; }
+	install -D -m 0755 $(RELEASE)/identityd $(DESTDIR)/usr/sbin/identityd
+	install -D -m 0755 $(RELEASE)/identityctl $(DESTDIR)/usr/bin/identityctl
+	install -D -m 0644 $(MODULE) $(LIBDIR)/libnss_mayfirst.so.2.new
+	strip --strip-unneeded $(LIBDIR)/libnss_mayfirst.so.2.new
+	mv -f $(LIBDIR)/libnss_mayfirst.so.2.new $(LIBDIR)/libnss_mayfirst.so.2
+	install -D -m 0644 $(RELEASE)/libpam_mayfirst.so $(LIBDIR)/security/pam_mayfirst.so.new
+	strip --strip-unneeded $(LIBDIR)/security/pam_mayfirst.so.new
+	mv -f $(LIBDIR)/security/pam_mayfirst.so.new $(LIBDIR)/security/pam_mayfirst.so
+	@sh packaging/install-files '$(DESTDIR)' $(GENERATED)
+
+uninstall: ## remove what install put there (configuration and the directory stay)
+	@sh packaging/install-files --remove '$(DESTDIR)' '$(LIBDIR)'
+
+test: test-deps build ## format, lints, documentation, unit tests, end-to-end tests
+	@$(MAKE) --no-print-directory check unit
+
+check: ## format, clippy and rustdoc, warnings are errors
+	$(call say,format)
+	$(CARGO) fmt --all --check
+	$(call say,lints)
+	$(CARGO) clippy --locked --workspace --release --all-targets -- -D warnings
+	$(call say,documentation)
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --workspace --release --lib --no-deps
+
+unit: ## tests inside the crates
+	$(call say,unit tests)
+	$(CARGO) test --locked --workspace --exclude tests --release
+
+clean: ## remove what was compiled
+	$(CARGO) clean
