@@ -1,1 +1,210 @@
-//! A client of the socket, for `identityctl`: frames and messages with a deadline.
+//! A client of the socket, for `identityctl`: frames and messages with one total deadline.
+//!
+//! One question is one fresh connection. The deadline covers everything from `connect(2)` to the last byte; the interim
+//! frame `Working` does not extend it.
+
+mod stream;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use schema::wire::frame::{Header, MAX_REPLY, MAX_REQUEST, Op, Status, VERSION};
+use schema::wire::message::{Reply, Request};
+
+use self::stream::Stream;
+
+/// How long a question may take, unless [`Client::within`] says otherwise: above the daemon's own 500 ms and more for a directory that is
+/// slow, below what a person waits for.
+pub const LIMIT: Duration = Duration::from_secs(5);
+
+/// Asks the daemon.
+#[derive(Debug, Clone)]
+pub struct Client {
+    socket: PathBuf,
+    limit: Duration,
+}
+
+/// The answer to a look-up. These are three different answers: see `docs/architecture.md`, rule 2.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LookUp {
+    /// The packed record.
+    Found(Vec<u8>),
+    /// Certainly no such entry.
+    Absent,
+    /// Could not be found out.
+    Unknown,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody listens.
+    #[error("identityd does not answer on {socket}: {source}; is it running? (service identityd start)")]
+    NotRunning {
+        /// Where it was looked for.
+        socket: String,
+        /// What connect(2) said.
+        source: std::io::Error,
+    },
+    /// It listens and does not answer.
+    #[error(
+        "identityd did not answer on {socket} within {} ms; see its log, or restart it (service identityd restart)",
+        limit.as_millis()
+    )]
+    TimedOut {
+        /// Where.
+        socket: String,
+        /// The whole time given.
+        limit: Duration,
+    },
+    /// The connection broke.
+    #[error("the connection to identityd on {socket} broke: {source}; see its log")]
+    Broken {
+        /// Where.
+        socket: String,
+        /// What happened.
+        source: std::io::Error,
+    },
+    /// The peer may not ask this.
+    #[error("identityd does not tell you this; ask as root, or about yourself")]
+    Denied,
+    /// Too many questions of this user at once.
+    #[error("identityd has too many connections from you; try again")]
+    Busy,
+    /// The directory could not be asked.
+    #[error("identityd could not find out: its directory does not answer; see identityctl status")]
+    Unknown,
+    /// Two versions are installed.
+    #[error(
+        "identityd speaks version {theirs} of the protocol, this tool {VERSION}; restart identityd after an upgrade"
+    )]
+    Version {
+        /// The daemon's.
+        theirs: u16,
+    },
+    /// It could not read the question, or the answer is none.
+    #[error("identityd and this tool do not understand each other: {0}; are both of the same version?")]
+    Protocol(&'static str),
+    /// The question is too long to be asked.
+    #[error("the question has {0} bytes; {MAX_REQUEST} are allowed")]
+    TooLong(usize),
+}
+
+impl ClientError {
+    /// Whether the daemon is away, as against: it answered, and not what was hoped for.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        matches!(self, Self::NotRunning { .. } | Self::TimedOut { .. } | Self::Broken { .. })
+    }
+}
+
+impl Default for Client {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Client {
+    /// For the daemon of this host.
+    #[must_use]
+    pub fn new() -> Self {
+        // The path is a constant in ASCII.
+        Self::at(schema::paths::SOCKET.to_string_lossy().into_owned())
+    }
+
+    /// For a daemon elsewhere (tests).
+    #[must_use]
+    pub fn at(socket: impl Into<PathBuf>) -> Self {
+        Self { socket: socket.into(), limit: LIMIT }
+    }
+
+    /// With another total time for each question.
+    #[must_use]
+    pub fn within(mut self, limit: Duration) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// Asks a message.
+    ///
+    /// # Errors
+    /// [`ClientError`]; a [`Reply::Failed`] is an answer, not an error.
+    pub fn ask(&self, request: &Request) -> Result<Reply, ClientError> {
+        let payload = postcard::to_allocvec(request).map_err(|_| ClientError::Protocol("the question has no form"))?;
+        let (status, payload) = self.exchange(Op::Message, &payload)?;
+        match status {
+            Status::Found => {
+                postcard::from_bytes(&payload).map_err(|_| ClientError::Protocol("the reply cannot be read"))
+            }
+            Status::Absent => Err(ClientError::Protocol("a reply of the kind 'absent' to a message")),
+            other => Err(refusal(other)),
+        }
+    }
+
+    /// Asks a look-up of NSS: a bare name, or an id in little-endian.
+    ///
+    /// # Errors
+    /// [`ClientError`]; [`LookUp::Unknown`] is an answer.
+    pub fn look_up(&self, op: Op, key: &[u8]) -> Result<LookUp, ClientError> {
+        let (status, payload) = self.exchange(op, key)?;
+        match status {
+            Status::Found => Ok(LookUp::Found(payload)),
+            Status::Absent => Ok(LookUp::Absent),
+            Status::Unknown => Ok(LookUp::Unknown),
+            other => Err(refusal(other)),
+        }
+    }
+
+    fn exchange(&self, op: Op, payload: &[u8]) -> Result<(Status, Vec<u8>), ClientError> {
+        let len = u32::try_from(payload.len()).ok().filter(|len| *len <= MAX_REQUEST);
+        let len = len.ok_or(ClientError::TooLong(payload.len()))?;
+        let wait_ms = u32::try_from(self.limit.as_millis()).unwrap_or(u32::MAX);
+        // One question a connection: the number only has to come back.
+        let id = u64::from(std::process::id());
+        let header = Header::request(op, id, len, wait_ms);
+        let mut stream = Stream::connect(&self.socket, self.limit)?;
+        let mut frame = Vec::with_capacity(header.to_bytes().len() + payload.len());
+        frame.extend_from_slice(&header.to_bytes());
+        frame.extend_from_slice(payload);
+        stream.write_all(&frame)?;
+        loop {
+            let (status, payload) = read_reply(&mut stream, id)?;
+            if status != Status::Working {
+                return Ok((status, payload));
+            }
+        }
+    }
+}
+
+fn read_reply(stream: &mut Stream<'_>, id: u64) -> Result<(Status, Vec<u8>), ClientError> {
+    let header = Header::parse(&stream.read_header()?).map_err(|_| ClientError::Protocol("the reply is no frame"))?;
+    // The version comes first: nothing else of another version's frame is known.
+    if header.version != VERSION {
+        return Err(ClientError::Version { theirs: header.version });
+    }
+    if header.len > MAX_REPLY {
+        return Err(ClientError::Protocol("the reply is longer than the protocol allows"));
+    }
+    let status = Status::from_raw(header.kind).ok_or(ClientError::Protocol("a reply of an unknown kind"))?;
+    // A daemon that could not read the header cannot know the id either.
+    if header.id != id && !matches!(status, Status::Malformed | Status::Busy) {
+        return Err(ClientError::Protocol("a reply to another question"));
+    }
+    let payload = stream.read_payload(header.len as usize)?;
+    Ok((status, payload))
+}
+
+fn refusal(status: Status) -> ClientError {
+    match status {
+        Status::Denied => ClientError::Denied,
+        Status::Busy => ClientError::Busy,
+        Status::Unknown => ClientError::Unknown,
+        Status::Malformed => ClientError::Protocol("it calls the question malformed"),
+        // A daemon of another version says so in the header, which was read before.
+        Status::Version => ClientError::Protocol("it speaks another version"),
+        Status::Found | Status::Absent | Status::Working => ClientError::Protocol("an unexpected kind of reply"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

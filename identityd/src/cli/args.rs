@@ -1,0 +1,92 @@
+//! The command line: what can be said, in clap's words. The manual pages and the completions are made from it.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  refused, failed, or not healthy
+  2  wrong command line
+  3  no such login, group, membership or key
+  4  identityd or the directory does not answer
+  5  import: some lines are not taken";
+
+/// Administers the logins of the directory, and asks this host's identityd.
+#[derive(Debug, Parser)]
+#[command(name = "identityctl", version, after_help = EXIT_CODES, max_term_width = 100, propagate_version = true)]
+#[command(arg_required_else_help = true, disable_help_subcommand = true)]
+pub struct Cli {
+    /// Print JSON instead of tables.
+    #[arg(long, global = true)]
+    pub json: bool,
+
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show how this host's identityd is: health, generation, cache, entries that are not served and why.
+    ///
+    /// Exits with 0 if it is well, 1 if it is not, 4 if it does not answer.
+    Status,
+    /// Print the metrics of identityd in Prometheus' text format.
+    Metrics,
+    /// Check what this host needs to know the logins: nsswitch, PAM, sshd, permissions, daemon, clock. Says how to mend each finding.
+    ///
+    /// Exits with 1 if a finding is an error; warnings alone exit with 0.
+    #[command(hide = true)]
+    Doctor,
+    /// Explain how an answer, or the decision about a login and a service, comes about.
+    ///
+    /// Root may ask about everybody, others about themselves.
+    Why {
+        /// The login.
+        #[arg(allow_hyphen_values = true)]
+        login: String,
+        /// The PAM service, such as sshd.
+        service: Option<String>,
+    },
+    /// Print the ssh keys of a login as lines of authorized_keys(5).
+    ///
+    /// Made for sshd: "AuthorizedKeysCommand /usr/bin/identityctl ssh-keys %u", "AuthorizedKeysCommandUser identityd".
+    /// A login that is not in the directory has no keys, which is no error.
+    SshKeys {
+        /// The login.
+        #[arg(allow_hyphen_values = true)]
+        login: String,
+    },
+    /// Let identityd read its configuration and the local account files again.
+    Reload,
+    /// Print the completions for a shell.
+    Completion {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+    /// Write files for packagers.
+    #[command(hide = true)]
+    Generate {
+        /// What to write.
+        #[command(subcommand)]
+        what: Generate,
+    },
+}
+
+/// Files that are made from the command line's own description.
+#[derive(Debug, Subcommand)]
+pub enum Generate {
+    /// The manual pages.
+    Man {
+        /// Into this directory.
+        dir: PathBuf,
+    },
+    /// The completions, under the names that the shells look for.
+    Completion {
+        /// Into this directory.
+        dir: PathBuf,
+    },
+}

@@ -1,0 +1,104 @@
+//! Tables for people, JSON for programs.
+
+use std::io::{IsTerminal, Write};
+
+use comfy_table::presets;
+use comfy_table::{ContentArrangement, Table};
+use serde::Serialize;
+
+use super::CliError;
+
+/// Where and how a command prints.
+pub(crate) struct Output {
+    json: bool,
+    terminal: bool,
+}
+
+impl Output {
+    pub(crate) fn new(json: bool) -> Self {
+        Self { json, terminal: std::io::stdout().is_terminal() }
+    }
+
+    /// Prints `value` with `--json`, else the text.
+    pub(crate) fn show<T: Serialize>(&self, value: &T, text: impl FnOnce(&Self) -> String) -> Result<(), CliError> {
+        if self.json {
+            let json = serde_json::to_string_pretty(value);
+            let json =
+                json.map_err(|error| CliError::Refused(format!("the answer cannot be written as JSON: {error}")));
+            return self.raw(&(json? + "\n"));
+        }
+        self.raw(&text(self))
+    }
+
+    /// Prints a text as it is.
+    pub(crate) fn raw(&self, text: &str) -> Result<(), CliError> {
+        let mut out = std::io::stdout().lock();
+        // A reader that has gone is no panic, as println! would make of it.
+        out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(CliError::io("write the output"))
+    }
+
+    /// A table: fitted to the terminal, or whole lines of columns in a pipe.
+    pub(crate) fn table(&self, head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+        let mut table = Table::new();
+        if self.terminal {
+            table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+        } else {
+            table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+        }
+        table.set_header(head);
+        for row in rows {
+            table.add_row(row.iter().map(|cell| printable(cell)));
+        }
+        let mut text: String = table.trim_fmt();
+        text.push('\n');
+        text
+    }
+
+    /// Lines of `key  value`.
+    pub(crate) fn pairs(&self, pairs: &[(&str, String)]) -> String {
+        let width = pairs.iter().map(|(key, _)| key.len()).max().unwrap_or(0);
+        pairs.iter().fold(String::new(), |text, (key, value)| text + &format!("{key:<width$}  {}\n", printable(value)))
+    }
+}
+
+/// The text without characters that steer a terminal: entries of a directory are somebody's input.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars().fold(String::with_capacity(text.len()), |mut out, c| {
+        if c.is_control() {
+            out.extend(c.escape_default());
+        } else {
+            out.push(c);
+        }
+        out
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn piped() -> Output {
+        Output { json: false, terminal: false }
+    }
+
+    #[test]
+    fn a_table_in_a_pipe_is_one_line_an_entry_however_long() {
+        let long = "x".repeat(300);
+        let text = piped().table(&["name", "value"], [vec!["a".into(), long.clone()], vec!["b".into(), "y".into()]]);
+        assert_eq!(text.lines().count(), 3);
+        assert!(text.contains(&long));
+        assert!(!text.contains('\u{1b}'));
+    }
+
+    #[test]
+    fn characters_that_steer_a_terminal_are_written_out() {
+        let text = piped().table(&["name"], [vec!["a\u{1b}[2Jb\nc".into()]]);
+        assert!(text.contains("a\\u{1b}[2Jb\\nc"), "{text}");
+        assert_eq!(printable("Zoë 日本"), "Zoë 日本");
+    }
+
+    #[test]
+    fn pairs_stand_in_columns() {
+        assert_eq!(piped().pairs(&[("uid", "1".into()), ("home", "/h".into())]), "uid   1\nhome  /h\n");
+    }
+}
