@@ -1,1 +1,12 @@
-//! Placeholder.
+//! Test machines, and what tests of the whole system share. How to use it: `docs/testing.md`.
+//!
+//! A [`Mosh`] is a Debian 12 with the product installed, in its own name spaces: it boots in a fraction of a second, and nothing in it
+//! touches the machine that the tests run on.
+
+pub mod mosh;
+pub mod namespace;
+pub mod places;
+pub mod skip;
+
+pub use mosh::{Login, Mosh};
+pub use skip::Refusal;

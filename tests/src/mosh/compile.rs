@@ -1,0 +1,61 @@
+//! Small programs in C (`tests/c`), compiled on the host and run in the machine.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::Mosh;
+use crate::places;
+
+impl Mosh {
+    /// Compiles `tests/c/NAME.c` and puts the program at `/usr/local/bin/NAME`; gives that path. The host's glibc must not be newer than
+    /// Debian 12's.
+    ///
+    /// # Panics
+    /// When it does not compile.
+    #[track_caller]
+    pub fn c_program(&self, name: &str) -> String {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("c").join(format!("{name}.c"));
+        let program = places::scratch().join("c").join(name);
+        compile(&source, &program);
+        self.copy_program(&program)
+    }
+
+    /// Copies a program of the host to `/usr/local/bin`; gives its path there.
+    ///
+    /// # Panics
+    /// When it cannot be copied.
+    #[track_caller]
+    pub fn copy_program(&self, program: &Path) -> String {
+        let name = program.file_name().unwrap_or_default().to_string_lossy();
+        let inside = format!("/usr/local/bin/{name}");
+        let bytes = std::fs::read(program).unwrap_or_else(|error| panic!("cannot read {}: {error}", program.display()));
+        self.call(["/bin/sh", "-c", r#"cat >"$0" && chmod 755 "$0""#, &inside]).stdin(bytes).run().success();
+        inside
+    }
+}
+
+#[track_caller]
+fn compile(source: &Path, program: &PathBuf) {
+    let made = |path: &Path| path.metadata().and_then(|data| data.modified()).ok();
+    if made(program).is_some_and(|when| made(source).is_some_and(|source| when > source)) {
+        return;
+    }
+    let directory = program.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(directory).expect("make the directory for programs in C");
+    // Tests run at the same time: compiled beside, then renamed.
+    let beside = tempfile::NamedTempFile::new_in(directory).expect("a temporary file").into_temp_path();
+    let compiler = Command::new("cc")
+        .args(["-O1", "-g", "-Wall", "-Wextra", "-Werror", "-D_GNU_SOURCE", "-pthread", "-o"])
+        .arg(&beside)
+        .arg(source)
+        .args(["-ldl"])
+        .output()
+        .expect("run cc");
+    assert!(
+        compiler.status.success(),
+        "{} does not compile:\n{}",
+        source.display(),
+        String::from_utf8_lossy(&compiler.stderr)
+    );
+    beside.persist(program).expect("rename the program");
+}

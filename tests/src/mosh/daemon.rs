@@ -1,0 +1,141 @@
+//! identityd in a test machine: started, stopped, killed, paused, asked.
+
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use super::{Mosh, Output};
+
+/// What identityd writes to stderr.
+pub(super) const LOG: &str = "/var/log/identityd.log";
+const SOCKET: &str = "/run/identityd/socket";
+const PID: &str = "/run/identityd.pid";
+
+/// The daemon of a machine.
+#[derive(Debug, Clone, Copy)]
+pub struct Daemon<'m>(&'m Mosh);
+
+impl Daemon<'_> {
+    /// Starts it as an init script does, and waits until it takes connections.
+    ///
+    /// # Panics
+    /// When it does not within 10 s.
+    #[track_caller]
+    pub fn start(self) {
+        self.launch();
+        let mosh = self.0;
+        mosh.wait_until("identityd answers", Duration::from_secs(10), |mosh| {
+            assert!(self.alive(), "identityd ended at once:\n{}", mosh.journal());
+            UnixStream::connect(mosh.outside(SOCKET)).is_ok()
+        });
+    }
+
+    /// Starts it and returns at once.
+    #[track_caller]
+    pub fn launch(self) {
+        self.0
+            .sh(&format!(
+                "install -d -o identityd -g identityd -m 0755 /run/identityd
+                 setsid sh -c 'echo $$ >{PID}
+                     exec setpriv --reuid=identityd --regid=identityd --init-groups --no-new-privs --inh-caps=-all \\
+                         /usr/sbin/identityd' >>{LOG} 2>&1 </dev/null &
+                 until test -s {PID}; do :; done"
+            ))
+            .success();
+    }
+
+    /// Asks it to end (SIGTERM) and waits for that.
+    ///
+    /// # Panics
+    /// When it does not end within 10 s.
+    #[track_caller]
+    pub fn stop(self) {
+        self.signal("TERM");
+        self.gone();
+    }
+
+    /// Kills it, as a crash would.
+    ///
+    /// # Panics
+    /// When it does not go.
+    #[track_caller]
+    pub fn kill(self) {
+        self.signal("KILL");
+        self.gone();
+    }
+
+    /// Stops it in mid-air (SIGSTOP): connections are taken by the kernel, nothing answers.
+    pub fn pause(self) {
+        self.signal("STOP");
+    }
+
+    /// Goes on after [`Daemon::pause`].
+    pub fn resume(self) {
+        self.signal("CONT");
+    }
+
+    /// Reads its configuration again (SIGHUP).
+    pub fn reload(self) {
+        self.signal("HUP");
+    }
+
+    /// Its pid inside the machine, if it runs.
+    #[must_use]
+    pub fn pid(self) -> Option<u32> {
+        let pid = self.0.try_read(PID).ok()?.trim().parse().ok()?;
+        let state = self.0.try_read(&format!("/proc/{pid}/status")).ok()?;
+        (!state.contains("State:\tZ")).then_some(pid)
+    }
+
+    /// Whether it runs.
+    #[must_use]
+    pub fn alive(self) -> bool {
+        self.pid().is_some()
+    }
+
+    fn signal(self, signal: &str) {
+        if let Some(pid) = self.pid() {
+            self.0.run(["kill", &format!("-{signal}"), &pid.to_string()]);
+        }
+    }
+
+    #[track_caller]
+    fn gone(self) {
+        self.0.wait_until("identityd has ended", Duration::from_secs(10), |_| !self.alive());
+        self.0.sh(&format!("rm -f {PID}"));
+    }
+}
+
+impl Mosh {
+    /// identityd of this machine.
+    #[must_use]
+    pub fn daemon(&self) -> Daemon<'_> {
+        Daemon(self)
+    }
+
+    /// Runs identityctl as root.
+    pub fn identityctl<S: Into<String>>(&self, arguments: impl IntoIterator<Item = S>) -> Output {
+        self.run(["identityctl".to_string()].into_iter().chain(arguments.into_iter().map(Into::into)))
+    }
+
+    /// The metrics of identityd, as Prometheus would read them.
+    ///
+    /// # Panics
+    /// When identityd does not give them.
+    #[must_use]
+    #[track_caller]
+    pub fn metrics(&self) -> String {
+        self.identityctl(["metrics"]).success().stdout
+    }
+
+    /// What identityd has logged.
+    #[must_use]
+    pub fn journal(&self) -> String {
+        self.try_read(LOG).unwrap_or_default()
+    }
+
+    /// What programs and PAM modules have sent to syslog(3).
+    #[must_use]
+    pub fn syslog(&self) -> String {
+        self.try_read("/var/log/syslog").unwrap_or_default()
+    }
+}
