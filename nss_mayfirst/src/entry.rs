@@ -1,0 +1,151 @@
+//! A packed record into libc's struct: the head by the stack, the strings straight into the caller's buffer, checked where they lie.
+
+use core::ffi::{c_char, c_long};
+use core::mem::MaybeUninit;
+
+use schema::packed::{GroupHead, PackedError, PasswdHead, ShadowHead};
+
+use crate::buffer::Buffer;
+use crate::source::{Fault, Record};
+use crate::status::{Failure, Outcome};
+
+/// What was asked, so that an answer about something else is noticed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Asked<'a> {
+    /// By name.
+    Name(&'a [u8]),
+    /// By uid or gid.
+    Id(u32),
+    /// The next of a list.
+    Any,
+}
+
+impl Asked<'_> {
+    fn check(self, name: &[u8], id: Option<u32>) -> Result<(), Fault> {
+        let right = match self {
+            Self::Name(asked) => asked == name,
+            Self::Id(asked) => id == Some(asked),
+            Self::Any => true,
+        };
+        if right { Ok(()) } else { Err(Fault::Protocol) }
+    }
+}
+
+/// The name and the id of an entry, to look for among the local ones.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Identity<'b> {
+    /// Its name.
+    pub(crate) name: &'b [u8],
+    /// Its uid or gid; a shadow entry has none.
+    pub(crate) id: Option<u32>,
+}
+
+/// A struct of libc's that a record becomes.
+pub(crate) trait Entry: Sized {
+    /// Fills the struct and the buffer. Nothing is written when the buffer is too small.
+    fn unpack<'b>(record: &mut impl Record, buffer: Buffer<'b>, asked: Asked<'_>) -> Outcome<(Self, Identity<'b>)>;
+}
+
+impl Entry for libc::passwd {
+    fn unpack<'b>(record: &mut impl Record, buffer: Buffer<'b>, asked: Asked<'_>) -> Outcome<(Self, Identity<'b>)> {
+        let head = PasswdHead::parse(&record.head::<{ PasswdHead::SIZE }>()?)?;
+        let len = record.exactly(head.strings_len())?;
+        let strings = record.read(buffer.strings(len)?)?;
+        let [name, password, gecos, dir, shell] = head.check_strings(strings)?;
+        let base: *mut c_char = strings.as_mut_ptr().cast();
+        let identity = Identity { name: field(strings, name, head.name_len), id: Some(head.uid) };
+        asked.check(identity.name, identity.id)?;
+        let entry = Self {
+            pw_name: base.wrapping_add(name),
+            pw_passwd: base.wrapping_add(password),
+            pw_uid: head.uid,
+            pw_gid: head.gid,
+            pw_gecos: base.wrapping_add(gecos),
+            pw_dir: base.wrapping_add(dir),
+            pw_shell: base.wrapping_add(shell),
+        };
+        Ok((entry, identity))
+    }
+}
+
+impl Entry for libc::group {
+    fn unpack<'b>(record: &mut impl Record, buffer: Buffer<'b>, asked: Asked<'_>) -> Outcome<(Self, Identity<'b>)> {
+        let head = GroupHead::parse(&record.head::<{ GroupHead::SIZE }>()?)?;
+        let len = record.exactly(head.strings_len())?;
+        let members = (head.members as usize).saturating_add(1);
+        let (pointers, strings) = buffer.pointers_and_strings(members, len)?;
+        let strings = record.read(strings)?;
+        let base: *mut c_char = strings.as_mut_ptr().cast();
+        let mut slots = pointers.iter_mut();
+        let [name, password] = head.check_strings(strings, |at| {
+            if let Some(slot) = slots.next() {
+                slot.write(base.wrapping_add(at));
+            }
+        })?;
+        for slot in slots {
+            slot.write(core::ptr::null_mut());
+        }
+        let identity = Identity { name: field(strings, name, head.name_len), id: Some(head.gid) };
+        asked.check(identity.name, identity.id)?;
+        let entry = Self {
+            gr_name: base.wrapping_add(name),
+            gr_passwd: base.wrapping_add(password),
+            gr_gid: head.gid,
+            gr_mem: pointers.as_mut_ptr().cast(),
+        };
+        Ok((entry, identity))
+    }
+}
+
+impl Entry for libc::spwd {
+    fn unpack<'b>(record: &mut impl Record, buffer: Buffer<'b>, asked: Asked<'_>) -> Outcome<(Self, Identity<'b>)> {
+        let head = ShadowHead::parse(&record.head::<{ ShadowHead::SIZE }>()?)?;
+        let len = record.exactly(head.strings_len())?;
+        let strings = record.read(buffer.strings(len)?)?;
+        let [name, hash] = head.check_strings(strings)?;
+        let base: *mut c_char = strings.as_mut_ptr().cast();
+        let identity = Identity { name: field(strings, name, head.name_len), id: None };
+        asked.check(identity.name, identity.id)?;
+        let entry = Self {
+            sp_namp: base.wrapping_add(name),
+            sp_pwdp: base.wrapping_add(hash),
+            sp_lstchg: c_long::from(head.last_change),
+            sp_min: c_long::from(head.min),
+            sp_max: c_long::from(head.max),
+            sp_warn: c_long::from(head.warn),
+            sp_inact: c_long::from(head.inactive),
+            sp_expire: c_long::from(head.expire),
+            // "Reserved": glibc's files gives all ones for an empty field (nss/nss_files/files-spwd.c).
+            sp_flag: core::ffi::c_ulong::MAX,
+        };
+        Ok((entry, identity))
+    }
+}
+
+/// What every [`Record`] can do with its two primitives.
+trait RecordExt: Record {
+    fn head<const N: usize>(&mut self) -> Result<[u8; N], Fault> {
+        if self.left() < N {
+            return Err(Fault::Protocol);
+        }
+        let mut head = [MaybeUninit::uninit(); N];
+        let bytes = self.read(&mut head)?;
+        <[u8; N]>::try_from(&*bytes).map_err(|_| Fault::Protocol)
+    }
+
+    fn exactly(&self, len: usize) -> Result<usize, Fault> {
+        if self.left() == len { Ok(len) } else { Err(Fault::Protocol) }
+    }
+}
+
+impl<R: Record> RecordExt for R {}
+
+fn field(strings: &[u8], at: usize, len: u16) -> &[u8] {
+    strings.get(at..).and_then(|rest| rest.get(..usize::from(len))).unwrap_or_default()
+}
+
+impl From<PackedError> for Failure {
+    fn from(_: PackedError) -> Self {
+        Fault::Protocol.into()
+    }
+}

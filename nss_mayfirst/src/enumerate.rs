@@ -1,0 +1,213 @@
+//! Lists: `setpwent`, `getpwent_r`, `endpwent`, and the same for group and shadow.
+//!
+//! A list is read page by page, each over a fresh connection; between calls only the page and the place in it are kept. libc's interface has
+//! one place per process, so threads that list at once share it, one at a time.
+
+use core::cell::UnsafeCell;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use schema::wire::frame::{ListHead, Op};
+
+use crate::buffer::Buffer;
+use crate::entry::{Asked, Entry};
+use crate::source::{self, Deadline, Fault, Question, Record};
+use crate::status::{Failure, Outcome};
+use crate::sys::{self, Errno, Pages};
+
+/// Where the process is in the list of passwd.
+pub(crate) static PASSWD: Walk = Walk::new(Op::PasswdList);
+/// Where the process is in the list of group.
+pub(crate) static GROUP: Walk = Walk::new(Op::GroupList);
+/// Where the process is in the list of shadow. identityd shows it to root only.
+pub(crate) static SHADOW: Walk = Walk::new(Op::ShadowList);
+
+/// A list and the place in it.
+pub(crate) struct Walk {
+    op: Op,
+    /// Process and thread that hold the place ([`sys::caller`]); 0: nobody. A plain lock would stay locked for ever in a child that was
+    /// forked while another thread held it: here the child sees that the holder is not of its process.
+    holder: AtomicU64,
+    place: UnsafeCell<Place>,
+}
+
+// SAFETY: `place` is only reached through `Held`, which one thread has at a time.
+unsafe impl Sync for Walk {}
+
+impl Walk {
+    pub(crate) const fn new(op: Op) -> Self {
+        Self { op, holder: AtomicU64::new(0), place: UnsafeCell::new(Place::START) }
+    }
+
+    /// Back to the start, and the page given back: both `set*ent` and `end*ent`. Asks nobody.
+    pub(crate) fn rewind(&self) -> Outcome {
+        *self.hold(&Deadline::new())?.place() = Place::START;
+        Ok(())
+    }
+
+    /// The next entry. When the buffer is too small the same comes again.
+    pub(crate) fn next<E: Entry>(&self, buffer: Buffer<'_>) -> Outcome<E> {
+        let deadline = Deadline::new();
+        let mut held = self.hold(&deadline)?;
+        let place = held.place();
+        let mut buffer = buffer;
+        loop {
+            if place.ended {
+                return Err(Failure::EndOfList);
+            }
+            if place.page.is_none() {
+                place.page = Some(Page::load(self.op, place.cursor, &deadline)?);
+            }
+            let Some(page) = place.page.as_mut() else {
+                return Err(Failure::EndOfList);
+            };
+            if page.left == 0 {
+                place.turn()?;
+                continue;
+            }
+            let (record, end) = page.entry()?;
+            let outcome = E::unpack(&mut &*record, buffer.again(), Asked::Any);
+            if matches!(outcome, Err(Failure::TooSmall)) {
+                return Err(Failure::TooSmall);
+            }
+            page.pass(end);
+            place.cursor = place.cursor.passed();
+            // An entry that libc must not see hides no other.
+            if let Ok((entry, _)) = outcome {
+                return Ok(entry);
+            }
+        }
+    }
+
+    fn hold(&self, deadline: &Deadline) -> Outcome<Held<'_>> {
+        let me = sys::caller();
+        loop {
+            let Err(holder) = self.holder.compare_exchange(0, me, Ordering::Acquire, Ordering::Relaxed) else {
+                return Ok(Held(self));
+            };
+            if sys::same_process(holder, me) {
+                // This very thread: a signal handler inside the call that it interrupted. Waiting would be for ever.
+                if holder == me || deadline.left_ms().is_none() {
+                    return Err(Failure::Unavailable(Errno::EAGAIN));
+                }
+                sys::pause_ms(1);
+            } else if self.holder.compare_exchange(holder, me, Ordering::Acquire, Ordering::Relaxed).is_ok() {
+                let held = Held(self);
+                held.forget_page();
+                return Ok(held);
+            }
+        }
+    }
+}
+
+/// The right to the place, given back when it goes.
+struct Held<'a>(&'a Walk);
+
+impl Held<'_> {
+    fn place(&mut self) -> &mut Place {
+        // SAFETY: `hold` gave the place to this thread alone, and the borrow ends before it is given back.
+        unsafe { &mut *self.0.place.get() }
+    }
+
+    /// After a fork in the middle of a call: the page may be half changed, so it is neither looked at nor given back. The cursor is one word
+    /// and true.
+    fn forget_page(&self) {
+        // SAFETY: as in `place`; only the address is taken.
+        let page = unsafe { &raw mut (*self.0.place.get()).page };
+        // SAFETY: a valid place; `write` does not look at what was there.
+        unsafe { page.write(None) };
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.holder.store(0, Ordering::Release);
+    }
+}
+
+/// How far the list was read.
+struct Place {
+    cursor: Cursor,
+    page: Option<Page>,
+    ended: bool,
+}
+
+impl Place {
+    const START: Self = Self { cursor: Cursor::after(0), page: None, ended: false };
+
+    /// To the page after this one.
+    fn turn(&mut self) -> Outcome {
+        let next = self.page.take().map_or(0, |page| page.next_after);
+        if next == 0 {
+            self.ended = true;
+        } else if next <= self.cursor.page() {
+            // The daemon would send us round in circles.
+            return Err(Fault::Protocol.into());
+        } else {
+            self.cursor = Cursor::after(next);
+        }
+        Ok(())
+    }
+}
+
+/// The id after which the page begins, and how many of its entries were passed, in one word: true at any moment.
+#[derive(Clone, Copy)]
+struct Cursor(u64);
+
+impl Cursor {
+    const fn after(id: u32) -> Self {
+        Self((id as u64) << 32)
+    }
+
+    const fn page(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    const fn entries_passed(self) -> u32 {
+        self.0 as u32
+    }
+
+    const fn passed(self) -> Self {
+        // A page has fewer entries than MAX_REPLY bytes.
+        Self(self.0.wrapping_add(1))
+    }
+}
+
+/// A page in memory.
+struct Page {
+    memory: Pages,
+    /// Where the next entry begins.
+    at: usize,
+    /// Entries still to come.
+    left: u32,
+    next_after: u32,
+}
+
+impl Page {
+    fn load(op: Op, cursor: Cursor, deadline: &Deadline) -> Outcome<Self> {
+        let mut answer =
+            source::ask_until(Question::Id(op, cursor.page()), deadline)?.ok_or(Failure::from(Fault::Protocol))?;
+        let len = answer.left();
+        let mut memory = Pages::new(len.max(1)).map_err(|_| Failure::NoMemory)?;
+        let bytes = answer.read(memory.space().get_mut(..len).unwrap_or_default())?;
+        let (head, _) = ListHead::split(bytes).ok_or(Failure::from(Fault::Protocol))?;
+        let mut page = Self { memory, at: ListHead::SIZE, left: head.count, next_after: head.next_after };
+        for _ in 0..cursor.entries_passed().min(head.count) {
+            let (_, end) = page.entry()?;
+            page.pass(end);
+        }
+        Ok(page)
+    }
+
+    /// The record of the next entry, and where it ends.
+    fn entry(&self) -> Outcome<(&[u8], usize)> {
+        let bytes = self.memory.bytes();
+        let rest = bytes.get(self.at..).unwrap_or_default();
+        let (record, after) = ListHead::next_entry(rest).ok_or(Failure::from(Fault::Protocol))?;
+        Ok((record, bytes.len().saturating_sub(after.len())))
+    }
+
+    fn pass(&mut self, end: usize) {
+        self.at = end;
+        self.left = self.left.saturating_sub(1);
+    }
+}

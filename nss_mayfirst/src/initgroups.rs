@@ -1,0 +1,73 @@
+//! `initgroups_dyn`: the groups of a login, appended to glibc's array (glibc grp/initgroups.c, `internal_getgrouplist`).
+
+use core::mem::MaybeUninit;
+
+use schema::id::is_usable;
+use schema::packed::{Gids, MAX_GROUPS};
+use schema::wire::frame::Op;
+
+use crate::local;
+use crate::lookup::directory_name;
+use crate::source::{self, Fault, Question, Record};
+use crate::status::{Failure, Outcome};
+use crate::sys::GidArray;
+
+/// Gids taken from the socket at a time.
+const CHUNK: usize = 64;
+
+/// Appends the groups of `name`, but `primary` and what the array already holds.
+pub(crate) fn initgroups(name: &[u8], primary: u32, groups: &mut GidArray<'_>) -> Outcome {
+    directory_name(name, local::PASSWD)?;
+    let mut record = source::ask(Question::Name(Op::Initgroups, name))?.ok_or(Failure::NotFound)?;
+    let mut head = [MaybeUninit::uninit(); Gids::HEAD];
+    if record.left() < Gids::HEAD {
+        return Err(Fault::Protocol.into());
+    }
+    let head = record.read(&mut head)?;
+    let count = <[u8; Gids::HEAD]>::try_from(&*head).map_or(0, u32::from_le_bytes) as usize;
+    if count > MAX_GROUPS || record.left() != count.saturating_mul(4) {
+        return Err(Fault::Protocol.into());
+    }
+    let before = groups.len();
+    let mut order = Order::default();
+    while record.left() > 0 {
+        let mut chunk = [MaybeUninit::uninit(); CHUNK * 4];
+        let len = record.left().min(chunk.len());
+        let chunk = record.read(chunk.get_mut(..len).unwrap_or_default())?;
+        for gid in chunk.chunks_exact(4).filter_map(|bytes| <[u8; 4]>::try_from(bytes).ok()).map(u32::from_le_bytes) {
+            let new = order.is_new(gid)?;
+            if !new || !is_usable(gid) || gid == primary || groups.contains(before, gid) {
+                continue;
+            }
+            match groups.push(gid) {
+                Ok(true) => {}
+                // The limit: what fits was taken, as glibc's files does.
+                Ok(false) => return Ok(()),
+                Err(_) => return Err(Failure::NoMemory),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The order that `docs/records.md` promises, the primary group and then the others ascending: so that no gid comes twice is known without
+/// a search, which for 65,536 groups would take long.
+#[derive(Default)]
+struct Order {
+    first: Option<u32>,
+    last: Option<u32>,
+}
+
+impl Order {
+    fn is_new(&mut self, gid: u32) -> Result<bool, Fault> {
+        let Some(first) = self.first else {
+            self.first = Some(gid);
+            return Ok(true);
+        };
+        if self.last.is_some_and(|last| gid <= last) {
+            return Err(Fault::Protocol);
+        }
+        self.last = Some(gid);
+        Ok(gid != first)
+    }
+}

@@ -1,0 +1,193 @@
+//! The server's own accounts, which win: an entry whose name or id is in `/etc/passwd` or `/etc/group` is not the directory's on this server.
+//!
+//! identityd leaves such entries out as well. The module looks for itself so that local users never wait for a hung daemon, and so that no
+//! daemon can give a member's uid the name `root`, or a gid the name `sudo`: programs decide by names.
+
+use core::ffi::CStr;
+use core::mem::MaybeUninit;
+
+use crate::entry::Identity;
+use crate::status::{Failure, Outcome};
+use crate::sys::{self, Errno};
+
+/// A file of accounts: name, password, id, colon-separated; passwd(5) and group(5) begin alike.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Accounts(&'static CStr);
+
+/// The local logins.
+pub(crate) const PASSWD: Accounts = Accounts(c"/etc/passwd");
+/// The local groups.
+pub(crate) const GROUP: Accounts = Accounts(c"/etc/group");
+
+/// Read at a time. It lies on the stack, which may be 64 KiB in all; a Debian /etc/passwd has 2 KB.
+const CHUNK: usize = 4096;
+
+/// NOTFOUND when the name (unless empty) or the id is a local one. A file that is not there has no accounts; one that cannot be read makes
+/// the answer unknown.
+pub(crate) fn refuse(accounts: Accounts, wanted: Identity<'_>) -> Outcome {
+    let file = match open(accounts) {
+        Ok(file) => file,
+        Err(Errno::ENOENT) => return Ok(()),
+        Err(errno) => return Err(Failure::Unavailable(errno)),
+    };
+    let mut scan = Scan::new(wanted);
+    let mut chunk = [MaybeUninit::uninit(); CHUNK];
+    loop {
+        let bytes = file.read(&mut chunk).map_err(Failure::Unavailable)?;
+        if scan.hits(bytes) {
+            return Err(Failure::NotFound);
+        }
+        if bytes.is_empty() {
+            return Ok(());
+        }
+    }
+}
+
+#[cfg(not(test))]
+fn open(accounts: Accounts) -> Result<sys::Fd, Errno> {
+    sys::open_to_read(accounts.0)
+}
+
+#[cfg(test)]
+fn open(accounts: Accounts) -> Result<sys::Fd, Errno> {
+    sys::open_to_read(&crate::testing::local_file(accounts.0))
+}
+
+/// Goes through the bytes of the file once, whatever the chunks.
+struct Scan<'a> {
+    wanted: Identity<'a>,
+    field: Field,
+    /// Bytes of the name that agree so far; `None`: it is another one.
+    agreed: Option<usize>,
+    /// The id read so far; `None`: not a number.
+    id: Option<u32>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Field {
+    /// Before the name: glibc skips blanks (nss/nss_files/files-XXX.c, nss/nss_readline.c).
+    Start,
+    Name,
+    Password,
+    Id,
+    Rest,
+}
+
+impl<'a> Scan<'a> {
+    fn new(wanted: Identity<'a>) -> Self {
+        Self { wanted, field: Field::Start, agreed: Some(0), id: None }
+    }
+
+    /// Takes the next bytes; none are the end of the file. True when the line of a wanted account has come.
+    fn hits(&mut self, mut bytes: &[u8]) -> bool {
+        if bytes.is_empty() {
+            return self.ends_id();
+        }
+        while let Some((byte, rest)) = bytes.split_first() {
+            bytes = rest;
+            match (self.field, *byte) {
+                (_, b'\n') => {
+                    if self.ends_id() {
+                        return true;
+                    }
+                    *self = Self::new(self.wanted);
+                }
+                (Field::Start, b' ' | b'\t' | b'\r' | 0x0b | 0x0c) => {}
+                (Field::Start | Field::Name, b':') => {
+                    if !self.wanted.name.is_empty() && self.agreed == Some(self.wanted.name.len()) {
+                        return true;
+                    }
+                    self.field = if self.wanted.id.is_some() { Field::Password } else { Field::Rest };
+                }
+                (Field::Start | Field::Name, byte) => {
+                    self.field = Field::Name;
+                    self.agreed = self
+                        .agreed
+                        .filter(|at| self.wanted.name.get(*at) == Some(&byte))
+                        .and_then(|at| at.checked_add(1));
+                    if self.agreed.is_none() && self.wanted.id.is_none() {
+                        self.field = Field::Rest;
+                    }
+                }
+                (Field::Password, b':') => {
+                    self.field = Field::Id;
+                    self.id = Some(0);
+                }
+                (Field::Id, b':') => {
+                    if self.ends_id() {
+                        return true;
+                    }
+                    self.field = Field::Rest;
+                }
+                (Field::Id, byte) => self.id = self.id.and_then(|id| digit(id, byte)),
+                (Field::Password, _) => {}
+                (Field::Rest, _) => {
+                    // The rest of the line, in one go.
+                    let newline = rest.iter().position(|byte| *byte == b'\n').unwrap_or(rest.len());
+                    bytes = rest.get(newline..).unwrap_or_default();
+                }
+            }
+        }
+        false
+    }
+
+    fn ends_id(&self) -> bool {
+        self.field == Field::Id && self.id.is_some() && self.id == self.wanted.id
+    }
+}
+
+fn digit(id: u32, byte: u8) -> Option<u32> {
+    let digit = char::from(byte).to_digit(10)?;
+    id.checked_mul(10)?.checked_add(digit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &[u8] =
+        b"root:x:0:0:root:/root:/bin/bash\n  blank:x:7:7::/:\nana:x:1000:1000::/home/ana:/bin/sh\n\n#note\nlast:x:1234";
+
+    fn finds(file: &[u8], chunk: usize, name: &[u8], id: Option<u32>) -> bool {
+        let mut scan = Scan::new(Identity { name, id });
+        file.chunks(chunk).any(|part| scan.hits(part)) || scan.hits(b"")
+    }
+
+    #[test]
+    fn a_local_name_is_found_however_the_file_is_cut() {
+        for chunk in 1..=FILE.len() {
+            for name in ["root", "ana", "blank", "last"] {
+                assert!(finds(FILE, chunk, name.as_bytes(), None), "{name} in chunks of {chunk}");
+            }
+            for name in ["roo", "root1", "an", "note", "x", "bash", "home", "la"] {
+                assert!(!finds(FILE, chunk, name.as_bytes(), None), "{name} in chunks of {chunk}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_local_id_is_found_however_the_file_is_cut() {
+        for chunk in 1..=FILE.len() {
+            for id in [0, 7, 1000, 1234] {
+                assert!(finds(FILE, chunk, b"", Some(id)), "{id} in chunks of {chunk}");
+            }
+            for id in [1, 100, 123, 10000] {
+                assert!(!finds(FILE, chunk, b"", Some(id)), "{id} in chunks of {chunk}");
+            }
+        }
+    }
+
+    #[test]
+    fn either_of_both_is_enough() {
+        assert!(finds(FILE, 9, b"ana", Some(5)));
+        assert!(finds(FILE, 9, b"nobody", Some(1000)));
+        assert!(!finds(FILE, 9, b"nobody", Some(5)));
+    }
+
+    #[test]
+    fn a_file_of_nonsense_has_no_accounts() {
+        for file in [&b""[..], b"\n\n", b":::\n::\n", b"\0\0:\0", b"a:b:c:d", b"::99999999999999999999:"] {
+            assert!(!finds(file, 3, b"ana", Some(1000)));
+        }
+    }
+}

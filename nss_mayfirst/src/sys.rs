@@ -1,0 +1,260 @@
+//! The libc room: every call into libc, and every descriptor, is here.
+
+use core::ffi::{CStr, c_int, c_long};
+use core::mem::MaybeUninit;
+
+use crate::buffer::Space;
+
+mod gid_array;
+mod pages;
+
+pub(crate) use gid_array::GidArray;
+pub(crate) use pages::Pages;
+
+unsafe extern "C" {
+    // pthread_setcancelstate(3); the crate libc does not declare it for glibc.
+    fn pthread_setcancelstate(state: c_int, old: *mut c_int) -> c_int;
+}
+
+/// PTHREAD_CANCEL_DISABLE of glibc's pthread.h.
+const CANCEL_DISABLE: c_int = 1;
+
+/// A value of errno.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Errno(c_int);
+
+impl Errno {
+    pub(crate) const ENOENT: Self = Self(libc::ENOENT);
+    pub(crate) const ERANGE: Self = Self(libc::ERANGE);
+    pub(crate) const ENOMEM: Self = Self(libc::ENOMEM);
+    pub(crate) const ENOBUFS: Self = Self(libc::ENOBUFS);
+    pub(crate) const EINVAL: Self = Self(libc::EINVAL);
+    pub(crate) const EINTR: Self = Self(libc::EINTR);
+    pub(crate) const EAGAIN: Self = Self(libc::EAGAIN);
+    pub(crate) const EACCES: Self = Self(libc::EACCES);
+    pub(crate) const EPROTO: Self = Self(libc::EPROTO);
+    pub(crate) const ETIMEDOUT: Self = Self(libc::ETIMEDOUT);
+    pub(crate) const ECONNREFUSED: Self = Self(libc::ECONNREFUSED);
+
+    pub(crate) fn raw(self) -> c_int {
+        self.0
+    }
+
+    fn last() -> Self {
+        // SAFETY: the address of this thread's errno is valid at any time.
+        Self(unsafe { *Self::place() })
+    }
+
+    fn set(self) {
+        // SAFETY: as in `last`.
+        unsafe { *Self::place() = self.0 };
+    }
+
+    fn place() -> *mut c_int {
+        // SAFETY: has no conditions.
+        unsafe { libc::__errno_location() }
+    }
+}
+
+/// Runs a call with cancellation off, so that a cancelled thread leaves no descriptor and no lock behind, and with errno as it was
+/// afterwards.
+pub(crate) fn undisturbed<T>(call: impl FnOnce() -> T) -> T {
+    let errno = Errno::last();
+    let mut before = 0;
+    // SAFETY: a valid state and a valid place for the old one.
+    let disabled = unsafe { pthread_setcancelstate(CANCEL_DISABLE, &raw mut before) } == 0;
+    let result = call();
+    if disabled {
+        // SAFETY: the state that was there, and null for "don't tell".
+        unsafe { pthread_setcancelstate(before, core::ptr::null_mut()) };
+    }
+    errno.set();
+    result
+}
+
+/// A name that C hands over, no further read than a name can be long: the rest makes it invalid anyway.
+///
+/// # Safety
+/// `name` is null or a string that outlives `'a`.
+pub(crate) unsafe fn name<'a>(name: *const libc::c_char) -> &'a [u8] {
+    if name.is_null() {
+        return &[];
+    }
+    // SAFETY: a string (the caller's promise); reads to its NUL at most.
+    let len = unsafe { libc::strnlen(name, schema::name::MAX_LEN.saturating_add(1)) };
+    // SAFETY: `len` bytes were just read there.
+    unsafe { core::slice::from_raw_parts(name.cast(), len) }
+}
+
+/// Says that every byte has a value.
+///
+/// # Safety
+/// It has.
+pub(crate) unsafe fn written(space: Space<'_>) -> &mut [u8] {
+    // SAFETY: same place, same length, and initialised (the caller's promise).
+    unsafe { &mut *(core::ptr::from_mut(space) as *mut [u8]) }
+}
+
+/// Copies `bytes` into a space of the same length.
+pub(crate) fn copy<'b>(bytes: &[u8], space: Space<'b>) -> &'b mut [u8] {
+    let len = bytes.len().min(space.len());
+    let (space, _) = space.split_at_mut_checked(len).unwrap_or_default();
+    // SAFETY: `len` bytes on both sides, and an exclusive borrow does not overlap a shared one.
+    unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), space.as_mut_ptr().cast(), len) };
+    // SAFETY: just written.
+    unsafe { written(space) }
+}
+
+/// Nanoseconds of CLOCK_MONOTONIC.
+pub(crate) fn now_ns() -> u64 {
+    let (seconds, nanos) = clock(libc::CLOCK_MONOTONIC);
+    seconds.saturating_mul(1_000_000_000).saturating_add(nanos)
+}
+
+/// Milliseconds of CLOCK_MONOTONIC_COARSE (some 3 ns a call, 4 ms steps).
+pub(crate) fn coarse_ms() -> u64 {
+    let (seconds, nanos) = clock(libc::CLOCK_MONOTONIC_COARSE);
+    seconds.saturating_mul(1000).saturating_add(nanos.checked_div(1_000_000).unwrap_or(0))
+}
+
+fn clock(which: libc::clockid_t) -> (u64, u64) {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: a valid place for the answer. These clocks always exist.
+    unsafe { libc::clock_gettime(which, &raw mut time) };
+    (time.tv_sec.cast_unsigned(), time.tv_nsec.cast_unsigned())
+}
+
+/// Waits, or less when a signal comes.
+pub(crate) fn pause_ms(ms: u32) {
+    // SAFETY: no descriptors: null is allowed.
+    unsafe { libc::poll(core::ptr::null_mut(), 0, c_int::try_from(ms).unwrap_or(0)) };
+}
+
+/// This process and this thread, in one word: never 0.
+pub(crate) fn caller() -> u64 {
+    // SAFETY: only returns a number.
+    let process = unsafe { libc::getpid() };
+    // SAFETY: only returns a number.
+    let thread = unsafe { libc::gettid() };
+    (u64::from(process.cast_unsigned()) << 32) | u64::from(thread.cast_unsigned())
+}
+
+/// Whether two of [`caller`]'s words are of one process.
+pub(crate) fn same_process(one: u64, other: u64) -> bool {
+    one >> 32 == other >> 32
+}
+
+/// Ends the process.
+#[cfg(all(feature = "module", not(test)))]
+pub(crate) fn abort() -> ! {
+    // SAFETY: has no conditions.
+    unsafe { libc::abort() }
+}
+
+/// What to wait for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Ready {
+    /// Bytes, or the end, have come.
+    ToReceive,
+    /// There is room.
+    ToSend,
+}
+
+/// A descriptor of ours, closed when it goes. Never 0, 1 or 2: a program that closed those may be writing to them at this moment.
+pub(crate) struct Fd(c_int);
+
+impl Drop for Fd {
+    fn drop(&mut self) {
+        // SAFETY: ours, and used by nobody afterwards.
+        unsafe { libc::close(self.0) };
+    }
+}
+
+impl Fd {
+    fn new(raw: c_int) -> Result<Self, Errno> {
+        if raw < 0 {
+            return Err(Errno::last());
+        }
+        let fd = Self(raw);
+        if raw > libc::STDERR_FILENO {
+            return Ok(fd);
+        }
+        // SAFETY: a valid descriptor and number; `fd` closes the low one.
+        Self::new(unsafe { libc::fcntl(fd.0, libc::F_DUPFD_CLOEXEC, libc::STDERR_FILENO.saturating_add(1)) })
+    }
+
+    /// A stream socket that no child inherits and that never blocks.
+    pub(crate) fn unix_socket() -> Result<Self, Errno> {
+        let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+        // SAFETY: numbers only.
+        Self::new(unsafe { libc::socket(libc::AF_UNIX, kind, 0) })
+    }
+
+    pub(crate) fn connect(&self, path: &CStr) -> Result<(), Errno> {
+        // SAFETY: all zero is a valid sockaddr_un.
+        let mut address: libc::sockaddr_un = unsafe { core::mem::zeroed() };
+        address.sun_family = libc::AF_UNIX as libc::sa_family_t;
+        for (slot, byte) in address.sun_path.iter_mut().zip(path.to_bytes()) {
+            *slot = byte.cast_signed();
+        }
+        let len = size_of::<libc::sockaddr_un>() as libc::socklen_t;
+        // SAFETY: an address of that length, alive during the call.
+        check(unsafe { libc::connect(self.0, (&raw const address).cast(), len) } as isize).map(|_| ())
+    }
+
+    pub(crate) fn send(&self, bytes: &[u8]) -> Result<usize, Errno> {
+        // SAFETY: reads as many bytes as there are. MSG_NOSIGNAL: the program's SIGPIPE is not ours to raise.
+        check(unsafe { libc::send(self.0, bytes.as_ptr().cast(), bytes.len(), libc::MSG_NOSIGNAL) })
+    }
+
+    pub(crate) fn receive(&self, into: &mut [MaybeUninit<u8>]) -> Result<usize, Errno> {
+        // SAFETY: writes at most as many bytes as there is room.
+        check(unsafe { libc::recv(self.0, into.as_mut_ptr().cast(), into.len(), 0) })
+    }
+
+    /// Reads up to the length of `into`; nothing is the end of the file.
+    pub(crate) fn read<'b>(&self, into: Space<'b>) -> Result<&'b [u8], Errno> {
+        loop {
+            // SAFETY: writes at most as many bytes as there is room.
+            match check(unsafe { libc::read(self.0, into.as_mut_ptr().cast(), into.len()) }) {
+                Ok(len) => {
+                    let (read, _) = into.split_at_mut_checked(len).unwrap_or_default();
+                    // SAFETY: `read` has just written these.
+                    return Ok(unsafe { written(read) });
+                }
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+    }
+
+    /// Waits at most `ms`; a signal or the time ends it too, so the caller tries and looks at its clock.
+    pub(crate) fn wait(&self, ready: Ready, ms: u32) -> Result<(), Errno> {
+        let events = match ready {
+            Ready::ToReceive => libc::POLLIN,
+            Ready::ToSend => libc::POLLOUT,
+        };
+        let mut poll = libc::pollfd { fd: self.0, events, revents: 0 };
+        // SAFETY: one valid pollfd.
+        match check(unsafe { libc::poll(&raw mut poll, 1, c_int::try_from(ms).unwrap_or(0)) } as isize) {
+            Ok(_) | Err(Errno::EINTR) => Ok(()),
+            Err(errno) => Err(errno),
+        }
+    }
+}
+
+/// Opens a file that must not make the caller wait, whatever lies there.
+pub(crate) fn open_to_read(path: &CStr) -> Result<Fd, Errno> {
+    let flags = libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY;
+    // SAFETY: a string.
+    Fd::new(unsafe { libc::open(path.as_ptr(), flags) })
+}
+
+fn check(result: isize) -> Result<usize, Errno> {
+    usize::try_from(result).map_err(|_| Errno::last())
+}
+
+/// A `long` of C's as a count.
+pub(crate) fn count(value: c_long) -> usize {
+    usize::try_from(value).unwrap_or(0)
+}

@@ -1,0 +1,152 @@
+//! What the unit tests share: a peer that speaks frames over a private socket, and private files of accounts.
+
+#![allow(dead_code)]
+
+use std::cell::RefCell;
+use std::ffi::{CStr, CString};
+use std::io::{Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use schema::wire::frame::{HEADER, Header, Op, Status};
+
+use crate::source::LastTimeout;
+
+/// Where this thread's look-ups go.
+struct Seams {
+    directory: PathBuf,
+    last_timeout: &'static LastTimeout,
+}
+
+thread_local! {
+    static SEAMS: RefCell<Option<Seams>> = const { RefCell::new(None) };
+}
+
+/// The socket of this thread's [`World`].
+pub(crate) fn with_socket_path<T>(then: impl FnOnce(&CStr) -> T) -> T {
+    then(&path(|directory| directory.join("socket")))
+}
+
+/// This thread's file in the place of `/etc/…`.
+pub(crate) fn local_file(real: &CStr) -> CString {
+    path(|directory| directory.join(real.to_str().unwrap().trim_start_matches("/etc/")))
+}
+
+/// This thread's memory of time-outs.
+pub(crate) fn with_last_timeout<T>(then: impl FnOnce(&LastTimeout) -> T) -> T {
+    SEAMS.with_borrow(|seams| then(seams.as_ref().expect("a World").last_timeout))
+}
+
+fn path(make: impl FnOnce(&Path) -> PathBuf) -> CString {
+    SEAMS.with_borrow(|seams| {
+        CString::new(make(&seams.as_ref().expect("a World").directory).into_os_string().into_encoded_bytes()).unwrap()
+    })
+}
+
+/// A request as a peer sees it.
+pub(crate) struct Asked {
+    pub(crate) header: Header,
+    pub(crate) payload: Vec<u8>,
+}
+
+impl Asked {
+    pub(crate) fn op(&self) -> Op {
+        Op::from_raw(self.header.kind).expect("a known operation")
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        u32::from_le_bytes(self.payload.as_slice().try_into().expect("an id"))
+    }
+
+    /// A whole reply frame to this request.
+    pub(crate) fn reply(&self, status: Status, payload: &[u8]) -> Vec<u8> {
+        let mut frame = Header::reply(status, self.header.id, payload.len() as u32).to_bytes().to_vec();
+        frame.extend_from_slice(payload);
+        frame
+    }
+}
+
+/// A private directory with a socket and files of accounts; this thread's look-ups go there until it is dropped.
+pub(crate) struct World {
+    directory: PathBuf,
+    asked: Arc<AtomicUsize>,
+    stop: Arc<Mutex<bool>>,
+    peer: Option<std::thread::JoinHandle<()>>,
+}
+
+impl World {
+    /// No daemon, no local accounts.
+    pub(crate) fn empty() -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let directory = std::env::temp_dir().join(format!("nss_mayfirst-{}-{number}", std::process::id()));
+        std::fs::create_dir(&directory).unwrap();
+        let last_timeout = Box::leak(Box::new(LastTimeout::new()));
+        SEAMS.set(Some(Seams { directory: directory.clone(), last_timeout }));
+        Self { directory, asked: Arc::default(), stop: Arc::default(), peer: None }
+    }
+
+    /// A peer that sends these bytes in answer to each request, then closes.
+    pub(crate) fn answering(answer: impl Fn(&Asked) -> Vec<u8> + Send + 'static) -> Self {
+        Self::serving(move |asked, stream| {
+            // The other side may have gone already: a buffer was too small.
+            let _ = stream.write_all(&answer(asked));
+        })
+    }
+
+    /// A peer that does as it likes with each connection.
+    pub(crate) fn serving(serve: impl Fn(&Asked, &mut UnixStream) + Send + 'static) -> Self {
+        let mut world = Self::empty();
+        let listener = UnixListener::bind(world.directory.join("socket")).unwrap();
+        let (stop, count) = (Arc::clone(&world.stop), Arc::clone(&world.asked));
+        world.peer = Some(std::thread::spawn(move || {
+            while let Ok((mut stream, _)) = listener.accept() {
+                if *stop.lock().unwrap() {
+                    break;
+                }
+                let mut header = [0; HEADER];
+                if stream.read_exact(&mut header).is_err() {
+                    continue;
+                }
+                let header = Header::parse(&header).unwrap();
+                let mut payload = vec![0; header.len as usize];
+                stream.read_exact(&mut payload).unwrap();
+                count.fetch_add(1, Ordering::SeqCst);
+                serve(&Asked { header, payload }, &mut stream);
+            }
+        }));
+        world
+    }
+
+    /// The same with an `/etc/passwd` and an `/etc/group` of this content.
+    pub(crate) fn with_local(self, content: &str) -> Self {
+        for file in ["passwd", "group"] {
+            std::fs::write(self.directory.join(file), content).unwrap();
+        }
+        self
+    }
+
+    /// How many questions have come.
+    pub(crate) fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
+
+    /// Where the socket is.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.directory.join("socket")
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        *self.stop.lock().unwrap() = true;
+        if let Some(peer) = self.peer.take() {
+            let _ = UnixStream::connect(self.directory.join("socket"));
+            let _ = peer.join();
+        }
+        SEAMS.set(None);
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
