@@ -5,8 +5,8 @@
 //! `docs/records.md`.
 //!
 //! Parsing borrows, allocates nothing and does not panic. It checks everything that a reader relies on: ids inside the
-//! directory's range, exact lengths, a NUL where a string ends and nowhere else, no colon and no newline (a caller may
-//! print the field into a file of that syntax).
+//! directory's range, exact lengths, valid names, absolute paths, a NUL where a string ends and nowhere else, no colon and no newline (a
+//! caller may print the field into a file of that syntax).
 
 use crate::id::is_usable;
 
@@ -29,7 +29,8 @@ pub enum PackedError {
     Length,
     /// A uid or gid outside the directory's range.
     Id,
-    /// A string with a NUL, colon or newline inside, or without its NUL.
+    /// A string with a NUL, colon or newline inside, or without its NUL; a name that breaks [`crate::name`]'s rule; a
+    /// path that is not absolute.
     Field,
 }
 
@@ -66,10 +67,10 @@ impl PasswdHead {
     /// Bytes of the head.
     pub const SIZE: usize = 16;
 
-    /// Reads a head; checks the ids.
+    /// Reads a head; checks the ids and that the lengths are possible.
     ///
     /// # Errors
-    /// [`PackedError::Length`] when `bytes` is shorter than [`Self::SIZE`], [`PackedError::Id`].
+    /// [`PackedError::Length`] when `bytes` is shorter than [`Self::SIZE`] or a string is longer than [`MAX_FIELD`], [`PackedError::Id`].
     pub fn parse(bytes: &[u8]) -> Result<Self, PackedError> {
         let head = Self {
             uid: u32_at(bytes, 0)?,
@@ -79,7 +80,11 @@ impl PasswdHead {
             dir_len: u16_at(bytes, 12)?,
             shell_len: u16_at(bytes, 14)?,
         };
-        if is_usable(head.uid) && is_usable(head.gid) { Ok(head) } else { Err(PackedError::Id) }
+        if !is_usable(head.uid) || !is_usable(head.gid) {
+            return Err(PackedError::Id);
+        }
+        let longest = head.gecos_len.max(head.dir_len).max(head.shell_len);
+        if usize::from(longest) > MAX_FIELD { Err(PackedError::Length) } else { Ok(head) }
     }
 
     /// The head as bytes.
@@ -128,7 +133,14 @@ impl PasswdHead {
             *start = at;
             at = check_field(strings, at, len)?;
         }
-        Ok(starts)
+        check_name(strings, 0, usize::from(self.name_len))?;
+        // A relative or empty home or shell would be taken for the root, or looked up where the program happens to stand.
+        let [.., dir, shell] = starts;
+        if strings.get(dir) == Some(&b'/') && strings.get(shell) == Some(&b'/') {
+            Ok(starts)
+        } else {
+            Err(PackedError::Field)
+        }
     }
 }
 
@@ -200,16 +212,14 @@ impl GroupHead {
         if strings.len() != self.strings_len() {
             return Err(PackedError::Length);
         }
-        let password = check_field(strings, 0, usize::from(self.name_len))?;
+        let password = check_name(strings, 0, usize::from(self.name_len))?;
         let mut at = check_field(strings, password, PASSWORD_ELSEWHERE.len())?;
         for _ in 0..self.members {
             let rest = strings.get(at..).ok_or(PackedError::Length)?;
             let len = rest.iter().position(|byte| *byte == 0).ok_or(PackedError::Field)?;
-            if len == 0 {
-                return Err(PackedError::Field);
-            }
+            let next = check_name(strings, at, len)?;
             member(at);
-            at = check_field(strings, at, len)?;
+            at = next;
         }
         if at == strings.len() { Ok([0, password]) } else { Err(PackedError::Length) }
     }
@@ -285,7 +295,7 @@ impl ShadowHead {
         if strings.len() != self.strings_len() {
             return Err(PackedError::Length);
         }
-        let hash = check_field(strings, 0, usize::from(self.name_len))?;
+        let hash = check_name(strings, 0, usize::from(self.name_len))?;
         check_field(strings, hash, usize::from(self.hash_len))?;
         Ok([0, hash])
     }
@@ -348,6 +358,14 @@ fn check_field(strings: &[u8], at: usize, len: usize) -> Result<usize, PackedErr
         return Err(PackedError::Field);
     }
     end.checked_add(1).ok_or(PackedError::Length)
+}
+
+/// Checks that a valid name of `len` bytes and its NUL stand at `at`; returns where the next string starts.
+fn check_name(strings: &[u8], at: usize, len: usize) -> Result<usize, PackedError> {
+    let next = check_field(strings, at, len)?;
+    let name = strings.get(at..).and_then(|rest| rest.get(..len)).ok_or(PackedError::Length)?;
+    crate::name::check(name).map_err(|_| PackedError::Field)?;
+    Ok(next)
 }
 
 /// Writers, for identityd and tests.
@@ -453,5 +471,109 @@ pub mod write {
     fn push(out: &mut Vec<u8>, text: &str) {
         out.extend_from_slice(text.as_bytes());
         out.push(0);
+    }
+}
+
+#[cfg(all(test, feature = "std"))]
+mod tests {
+    use super::*;
+    use crate::record::{Group, Passwd};
+    use proptest::prelude::*;
+
+    fn ana() -> Passwd {
+        Passwd {
+            name: "ana".parse().unwrap(),
+            uid: 5000.try_into().unwrap(),
+            gid: 5001.try_into().unwrap(),
+            gecos: "Ana".parse().unwrap(),
+            home: "/home/ana".parse().unwrap(),
+            shell: "/bin/sh".parse().unwrap(),
+        }
+    }
+
+    fn passwd_strings(record: &[u8]) -> Result<Vec<&[u8]>, PackedError> {
+        let (head, strings) = record.split_at_checked(PasswdHead::SIZE).ok_or(PackedError::Length)?;
+        let starts = PasswdHead::parse(head)?.check_strings(strings)?;
+        Ok(starts.iter().map(|at| strings[*at..].split(|byte| *byte == 0).next().unwrap()).collect())
+    }
+
+    fn group_members(record: &[u8]) -> Result<Vec<&[u8]>, PackedError> {
+        let (head, strings) = record.split_at_checked(GroupHead::SIZE).ok_or(PackedError::Length)?;
+        let mut members = Vec::new();
+        GroupHead::parse(head)?.check_strings(strings, |at| members.push(at))?;
+        Ok(members.iter().map(|at| strings[*at..].split(|byte| *byte == 0).next().unwrap()).collect())
+    }
+
+    fn replaced(record: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+        assert_eq!(from.len(), to.len());
+        let at = record.windows(from.len()).position(|part| part == from).unwrap();
+        let mut record = record.to_vec();
+        record[at..at + to.len()].copy_from_slice(to);
+        record
+    }
+
+    #[test]
+    fn a_passwd_record_gives_its_strings_in_the_order_of_libc() {
+        let record = write::passwd(&ana());
+        let strings: [&[u8]; 5] = [b"ana", b"x", b"Ana", b"/home/ana", b"/bin/sh"];
+        assert_eq!(passwd_strings(&record).unwrap(), strings);
+    }
+
+    #[test]
+    fn a_record_cut_or_longer_than_its_head_says_is_refused() {
+        let record = write::passwd(&ana());
+        for len in 0..record.len() {
+            assert!(passwd_strings(&record[..len]).is_err(), "{len}");
+        }
+        assert_eq!(passwd_strings(&[&record[..], b"\0"].concat()), Err(PackedError::Length));
+    }
+
+    #[test]
+    fn fields_that_break_a_line_a_name_or_a_path_are_refused() {
+        let record = write::passwd(&ana());
+        for (from, to) in [
+            (&b"Ana"[..], &b"A:a"[..]),
+            (b"Ana", b"A\na"),
+            (b"Ana", b"A\0a"),
+            (b"ana", b"Ana"),
+            (b"ana", b"-na"),
+            (b"/home/ana", b"home//ana"),
+            (b"/bin/sh", b"bin//sh"),
+        ] {
+            assert_eq!(passwd_strings(&replaced(&record, from, to)), Err(PackedError::Field), "{to:?}");
+        }
+    }
+
+    #[test]
+    fn members_must_be_names() {
+        let members = ["ana", "luz"].map(|name| name.parse().unwrap()).to_vec();
+        let group = Group { name: "radio".parse().unwrap(), gid: 6000.try_into().unwrap(), members };
+        let record = write::group(&group).unwrap();
+        let names: [&[u8]; 2] = [b"ana", b"luz"];
+        assert_eq!(group_members(&record).unwrap(), names);
+        for to in [b"l,z", b"l z", b"l\0z", b"\0uz"] {
+            assert!(group_members(&replaced(&record, b"luz", to)).is_err(), "{to:?}");
+        }
+    }
+
+    #[test]
+    fn ids_of_the_system_are_refused() {
+        for id in [0, 999, 65534, u32::MAX] {
+            for at in [0, 4] {
+                let mut record = write::passwd(&ana());
+                record[at..at + 4].copy_from_slice(&id.to_le_bytes());
+                assert_eq!(passwd_strings(&record), Err(PackedError::Id));
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nonsense_is_refused_and_nothing_else_happens(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = passwd_strings(&bytes);
+            let _ = group_members(&bytes);
+            let _ = ShadowHead::parse(&bytes).map(|head| head.check_strings(bytes.get(ShadowHead::SIZE..).unwrap_or_default()));
+            let _ = Gids::parse(&bytes).map(|gids| gids.iter().count());
+        }
     }
 }
