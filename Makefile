@@ -42,7 +42,7 @@ build: ## compile the daemon, the tool and both modules
 	$(CARGO) build --locked --release -p identityd -p pam_mayfirst
 	$(call say,libnss_mayfirst alone and without std)
 	$(CARGO) build --locked --profile module -p nss_mayfirst --features module
-	@sh packaging/check-nss $(MODULE) || [ -n "$(LENIENT)" ]
+	@sh nss_mayfirst/check $(MODULE) || [ -n "$(LENIENT)" ]
 	$(call say,man pages and shell completions)
 	@sh packaging/generate $(RELEASE)/identityctl $(GENERATED) || [ -n "$(LENIENT)" ]
 
