@@ -23,10 +23,10 @@ GENERATED := $(TARGET)/generated
 
 say = @printf '\n==> %s\n' '$(1)'
 
-.PHONY: help deps test-deps build install uninstall test check unit clean
+.PHONY: help deps test-deps build install uninstall check unit test up down clean
 
 help: ## list what can be made
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 	@printf '\nDESTDIR=DIR installs below DIR. FROM=DIR gives `make up` your own passwd, shadow and group files.\n'
 
 deps: ## install the Debian packages that building needs (root)
@@ -61,9 +61,6 @@ install: ## install what was built, below DESTDIR
 uninstall: ## remove what install put there (configuration and the directory stay)
 	@sh packaging/install-files --remove '$(DESTDIR)' '$(LIBDIR)'
 
-test: test-deps build ## format, lints, documentation, unit tests, end-to-end tests
-	@$(MAKE) --no-print-directory check unit
-
 check: ## format, clippy and rustdoc, warnings are errors
 	$(call say,format)
 	$(CARGO) fmt --all --check
@@ -75,6 +72,17 @@ check: ## format, clippy and rustdoc, warnings are errors
 unit: ## tests inside the crates
 	$(call say,unit tests)
 	$(CARGO) test --locked --workspace --exclude tests --release
+
+test: test-deps build ## all of it: format, lints, documentation, unit tests, end-to-end tests
+	@$(MAKE) --no-print-directory check
+	$(call say,unit tests and end-to-end tests)
+	@tests/run
+
+up: ## on a bare Debian: install, wire, start, import the sample (or FROM=DIR), show it
+	@packaging/up $(if $(FROM),'$(FROM)')
+
+down: ## put the machine back as make up found it
+	@CONFIRM='$(CONFIRM)' packaging/down
 
 clean: ## remove what was compiled
 	$(CARGO) clean
