@@ -68,18 +68,7 @@ impl Builder {
     /// When a step of the set-up fails, with what it printed.
     pub fn start(self) -> Result<Mosh, Refusal> {
         let started = Instant::now();
-        let stage = places::stage();
-        let mut lower = vec![places::test_root()];
-        if !self.bare {
-            if !stage.exists() {
-                return Err(Refusal::Failed(format!("there is no product in {}: run tests/stage", stage.display())));
-            }
-            lower.insert(0, stage);
-        }
-        let mut mosh = Mosh::boot(&lower)?;
-        if !self.bare {
-            mosh.wire();
-        }
+        let mut mosh = if self.bare { Mosh::boot(&[places::test_root()], None)? } else { Mosh::boot_wired()? };
         for (path, contents) in &self.files {
             mosh.write(path, contents);
         }

@@ -29,15 +29,15 @@ impl Daemon<'_> {
         });
     }
 
-    /// Starts it and returns at once.
+    /// Starts it with the privileges that `packaging/init.d/identityd` gives it, and returns at once.
     #[track_caller]
     pub fn launch(self) {
         self.0
             .sh(&format!(
                 "install -d -o identityd -g identityd -m 0755 /run/identityd
                  setsid sh -c 'echo $$ >{PID}
-                     exec setpriv --reuid=identityd --regid=identityd --init-groups --no-new-privs --inh-caps=-all \\
-                         /usr/sbin/identityd' >>{LOG} 2>&1 </dev/null &
+                     exec setpriv --reuid identityd --regid identityd --clear-groups --no-new-privs --inh-caps=-all \\
+                         --bounding-set=-all /usr/sbin/identityd' >>{LOG} 2>&1 </dev/null &
                  until test -s {PID}; do :; done"
             ))
             .success();
@@ -82,8 +82,8 @@ impl Daemon<'_> {
     #[must_use]
     pub fn pid(self) -> Option<u32> {
         let pid = self.0.try_read(PID).ok()?.trim().parse().ok()?;
-        let state = self.0.try_read(&format!("/proc/{pid}/status")).ok()?;
-        (!state.contains("State:\tZ")).then_some(pid)
+        // A zombie has an empty one, and a pid that was given to another program another one.
+        self.0.try_read(&format!("/proc/{pid}/cmdline")).ok()?.contains("identityd").then_some(pid)
     }
 
     /// Whether it runs.

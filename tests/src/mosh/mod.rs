@@ -12,7 +12,7 @@ mod wiring;
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -77,8 +77,8 @@ impl Mosh {
         self.transcript.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(line);
     }
 
-    /// Boots a machine over these trees, the topmost first.
-    fn boot(lower: &[PathBuf]) -> Result<Self, Refusal> {
+    /// Boots a machine over these trees, the topmost first. What is written goes into memory, or into `upper/upper`.
+    fn boot(lower: &[PathBuf], upper: Option<&Path>) -> Result<Self, Refusal> {
         if let Some(obstacle) = crate::skip::obstacle() {
             return Err(Refusal::CannotRun(obstacle));
         }
@@ -90,6 +90,7 @@ impl Mosh {
         let mut keeper = Command::new(places::mosh_init())
             .arg("boot")
             .arg(&scratch)
+            .arg(upper.unwrap_or(Path::new("")))
             .args(lower)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

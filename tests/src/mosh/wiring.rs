@@ -1,36 +1,78 @@
-//! After the installation: the service user, nsswitch, PAM, sshd. The product ships a script for it, which runs here.
+//! The product's place in a machine: the service user, nsswitch, PAM, sshd. The script that the product ships for it runs once for a
+//! stage; what it wrote is one more layer of all machines.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
 
 use super::Mosh;
+use crate::places;
+use crate::skip::{self, Refusal};
 
 const SETUP: &str = "/usr/lib/identityd/setup";
+/// `tests/stage` writes a new word into it each time.
+const STAMP: &str = ".staged";
 
 impl Mosh {
-    pub(super) fn wire(&self) {
-        if self.exists(SETUP) {
-            self.run([SETUP]).success();
-        } else {
-            self.wire_by_hand();
+    /// Boots a machine with the product installed and wired.
+    pub(super) fn boot_wired() -> Result<Self, Refusal> {
+        if let Some(obstacle) = skip::obstacle() {
+            return Err(Refusal::CannotRun(obstacle));
+        }
+        let stage = places::stage();
+        let trees = [stage.clone(), places::test_root()];
+        let Ok(stamp) = fs::read_to_string(stage.join(STAMP)) else {
+            return Err(Refusal::Failed(format!("there is no product in {}: run tests/stage", stage.display())));
+        };
+        match layer(&trees, &stamp)? {
+            Some(layer) => Self::boot(&[&[layer], &trees[..]].concat(), None),
+            None => {
+                let mosh = Self::boot(&trees, None)?;
+                mosh.wire();
+                Ok(mosh)
+            }
         }
     }
 
-    /// REMOVE when the product ships its set-up script: does the same, as far as there is something to wire.
-    fn wire_by_hand(&self) {
-        self.sh(r#"
-            useradd --system --home-dir /var/lib/identityd --no-create-home --shell /usr/sbin/nologin identityd
-            install -d -o identityd -g identityd -m 0700 /var/lib/identityd
-            install -d -o identityd -g identityd -m 0755 /run/identityd
-            install -d -m 0755 /etc/identityd
-            test ! -e /etc/identityd/identityd.toml || chown root:identityd /etc/identityd/identityd.toml
-            sed -i -e 's/^\(passwd\|group\|shadow\):.*/\1: files mayfirst/' -e '/^initgroups:/d' /etc/nsswitch.conf
-            pam-auth-update --package
-            mkdir -p /etc/ssh/sshd_config.d
-            {
-                echo 'AuthorizedKeysCommand /usr/bin/identityctl ssh-keys %u'
-                echo 'AuthorizedKeysCommandUser identityd'
-                echo 'KbdInteractiveAuthentication yes'
-                echo 'UsePAM yes'
-            } >/etc/ssh/sshd_config.d/identityd.conf
-        "#)
-            .success();
+    fn wire(&self) {
+        self.run([SETUP, "enable"]).success();
+        self.identityctl(["init"]);
     }
+}
+
+/// The layer with what the set-up of this stage writes; made now if need be. `None` where an overlay cannot write to this disk, as on top of
+/// another overlay.
+fn layer(trees: &[PathBuf], stamp: &str) -> Result<Option<PathBuf>, Refusal> {
+    let failed = |error: std::io::Error| {
+        Refusal::Failed(format!("cannot make the layer in {}: {error}", places::scratch().display()))
+    };
+    let prepared = fs::read_to_string(places::test_root().join(".prepared")).unwrap_or_default();
+    let layers = places::scratch().join("wired");
+    let layer = layers.join(format!("{}-{}", prepared.trim(), stamp.trim()));
+    fs::create_dir_all(&layers).map_err(failed)?;
+    // One test makes it, the others wait. The lock goes with the descriptor.
+    let lock = File::create(places::scratch().join("wired.lock")).map_err(failed)?;
+    lock.lock().map_err(failed)?;
+    if layer.join("done").exists() {
+        return Ok(Some(layer.join("upper")));
+    }
+    // Of an earlier stage, or of a run that was interrupted.
+    for old in fs::read_dir(&layers).map_err(failed)?.flatten() {
+        fs::remove_dir_all(old.path()).map_err(failed)?;
+    }
+    fs::create_dir(&layer).map_err(failed)?;
+    match make(trees, &layer) {
+        Ok(()) => fs::write(layer.join("done"), "").map_err(failed)?,
+        Err(Refusal::Failed(reason)) if reason.contains("make an overlay on") => {
+            eprintln!("each test machine will be wired by itself, which is slower: {reason}");
+            return Ok(None);
+        }
+        Err(other) => return Err(other),
+    }
+    Ok(Some(layer.join("upper")))
+}
+
+fn make(trees: &[PathBuf], layer: &Path) -> Result<(), Refusal> {
+    let mosh = Mosh::boot(trees, Some(layer))?;
+    mosh.wire();
+    Ok(())
 }

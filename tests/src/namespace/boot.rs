@@ -84,9 +84,11 @@ fn overlay(layers: &Layers) -> Result<std::path::PathBuf, NamespaceError> {
     let scratch = &layers.scratch;
     mount("tmpfs", scratch, "tmpfs", MountFlags::empty(), Some(c"mode=0755"))
         .step(format!("mount a tmpfs on {}", scratch.display()))?;
-    let (upper, work, root) = (scratch.join("upper"), scratch.join("work"), scratch.join("root"));
+    let root = scratch.join("root");
+    let above = if layers.upper.as_os_str().is_empty() { scratch } else { &layers.upper };
+    let (upper, work) = (above.join("upper"), above.join("work"));
     for directory in [&upper, &work, &root] {
-        fs::create_dir(directory).step("fill the scratch directory")?;
+        fs::create_dir(directory).step(format!("make {}", directory.display()))?;
     }
     let lower: Vec<_> = layers.lower.iter().map(|path| path.display().to_string()).collect();
     if let Some(path) = lower.iter().find(|path| path.contains([':', ',', '\\'])) {

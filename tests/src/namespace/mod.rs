@@ -20,7 +20,7 @@ pub enum NamespaceError {
         why: std::io::Error,
     },
     /// The command line of `mosh-init` is wrong.
-    #[error("usage: mosh-init boot SCRATCH LOWER… | mosh-init enter PID PROGRAM ARGUMENT…")]
+    #[error("usage: mosh-init boot SCRATCH UPPER LOWER… | mosh-init enter PID PROGRAM ARGUMENT…")]
     Usage,
 }
 
@@ -29,6 +29,8 @@ pub enum NamespaceError {
 pub struct Layers {
     /// An empty directory, to mount on.
     pub scratch: PathBuf,
+    /// Where what is written goes, to be a layer of others; empty: into memory.
+    pub upper: PathBuf,
     /// The read-only trees, the topmost first.
     pub lower: Vec<PathBuf>,
 }

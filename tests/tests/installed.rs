@@ -1,0 +1,52 @@
+//! A machine right after the installation: wired as `packaging/setup` says, and nothing that was there before is worse for it.
+
+use tests::mosh::Auth;
+use tests::{Mosh, boot};
+
+/// A login of the server itself.
+const LOCAL: &str = "useradd -m -s /bin/bash zoe && echo zoe:opensesame | chpasswd";
+
+#[test]
+fn the_set_up_wires_nsswitch_pam_and_sshd() {
+    let mosh = boot!(Mosh::builder().without_daemon());
+    println!("an installed machine boots in {:?}", mosh.boot_time());
+    let nsswitch = mosh.read("/etc/nsswitch.conf");
+    for map in ["passwd:", "group:", "shadow:"] {
+        let line = nsswitch.lines().find(|line| line.starts_with(map)).unwrap_or_default();
+        assert!(line.contains("files mayfirst"), "{line}");
+    }
+    for stack in ["auth", "account", "password", "session"] {
+        assert!(mosh.read(&format!("/etc/pam.d/common-{stack}")).contains("pam_mayfirst.so"), "common-{stack}");
+    }
+    assert_eq!(
+        mosh.sh("stat -c '%U %a' /var/lib/identityd /run/identityd || :").text().lines().next(),
+        Some("identityd 700")
+    );
+    mosh.sh("mkdir -p /run/sshd; sshd -T | grep -i authorizedkeyscommand").success();
+}
+
+#[test]
+fn local_accounts_work_without_the_daemon() {
+    let mosh = boot!(Mosh::builder().without_daemon().prepare(LOCAL));
+    assert_eq!(mosh.run(["id", "-Gn", "zoe"]).success().text(), "zoe");
+    mosh.expect("spawn su games -s /bin/sh -c {su - zoe -c whoami}; want {Password:}; send \"opensesame\\r\"; want {zoe}; finish").success();
+    let sshd = mosh.sshd(&[]);
+    assert_eq!(sshd.ssh("zoe", Auth::Password("opensesame"), "id -un").success().text(), "zoe");
+    sshd.ssh("zoe", Auth::Password("wrong"), "id -un").failure();
+    sshd.ssh("nobody-of-this-name", Auth::Password("wrong"), "id -un").failure();
+    mosh.sh("echo 'zoe ALL=(ALL) ALL' >/etc/sudoers.d/zoe");
+    mosh.call(["sudo", "-S", "id", "-un"]).stdin("opensesame\n").user("zoe").run().success();
+}
+
+#[test]
+fn set_up_can_be_undone_to_the_byte() {
+    let mosh = boot!(Mosh::builder().without_daemon());
+    let state = "cat /etc/nsswitch.conf /etc/pam.d/common-*; ls /etc/ssh/sshd_config.d";
+    let wired = mosh.sh(state).stdout;
+    mosh.run(["/usr/lib/identityd/setup", "disable"]).success();
+    let bare = boot!(Mosh::builder().bare());
+    assert_eq!(mosh.sh(state).stdout, bare.sh(state).stdout);
+    mosh.run(["/usr/lib/identityd/setup", "enable"]).success();
+    mosh.run(["/usr/lib/identityd/setup", "enable"]).success();
+    assert_eq!(mosh.sh(state).stdout, wired);
+}
