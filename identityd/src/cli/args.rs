@@ -39,7 +39,6 @@ pub enum Command {
     /// Check what this host needs to know the logins: nsswitch, PAM, sshd, permissions, daemon, clock. Says how to mend each finding.
     ///
     /// Exits with 1 if a finding is an error; warnings alone exit with 0.
-    #[command(hide = true)]
     Doctor,
     /// Explain how an answer, or the decision about a login and a service, comes about.
     ///
