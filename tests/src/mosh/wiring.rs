@@ -35,7 +35,6 @@ impl Mosh {
 
     fn wire(&self) {
         self.run([SETUP, "enable"]).success();
-        self.identityctl(["init"]);
     }
 }
 

@@ -84,9 +84,13 @@ fn overlay(layers: &Layers) -> Result<std::path::PathBuf, NamespaceError> {
     let scratch = &layers.scratch;
     mount("tmpfs", scratch, "tmpfs", MountFlags::empty(), Some(c"mode=0755"))
         .step(format!("mount a tmpfs on {}", scratch.display()))?;
-    let root = scratch.join("root");
     let above = if layers.upper.as_os_str().is_empty() { scratch } else { &layers.upper };
+    // Whatever this is, a machine must not write into it.
+    if fs::read_dir(above).step(format!("read {}", above.display()))?.next().is_some() {
+        return Err(std::io::Error::other("it is not empty")).step(format!("write into {}", above.display()));
+    }
     let (upper, work) = (above.join("upper"), above.join("work"));
+    let root = scratch.join("root");
     for directory in [&upper, &work, &root] {
         fs::create_dir(directory).step(format!("make {}", directory.display()))?;
     }
