@@ -10,20 +10,22 @@ use schema::wire::frame::{ListHead, Op};
 
 use crate::buffer::Buffer;
 use crate::entry::{Asked, Entry};
+use crate::local::{self, Accounts};
 use crate::source::{self, Deadline, Fault, Question, Record};
 use crate::status::{Failure, Outcome};
 use crate::sys::{self, Errno, Pages};
 
 /// Where the process is in the list of passwd.
-pub(crate) static PASSWD: Walk = Walk::new(Op::PasswdList);
+pub(crate) static PASSWD: Walk = Walk::new(Op::PasswdList, local::PASSWD);
 /// Where the process is in the list of group.
-pub(crate) static GROUP: Walk = Walk::new(Op::GroupList);
+pub(crate) static GROUP: Walk = Walk::new(Op::GroupList, local::GROUP);
 /// Where the process is in the list of shadow. identityd shows it to root only.
-pub(crate) static SHADOW: Walk = Walk::new(Op::ShadowList);
+pub(crate) static SHADOW: Walk = Walk::new(Op::ShadowList, local::PASSWD);
 
 /// A list and the place in it.
 pub(crate) struct Walk {
     op: Op,
+    accounts: Accounts,
     /// Process and thread that hold the place ([`sys::caller`]); 0: nobody. A plain lock would stay locked for ever in a child that was
     /// forked while another thread held it: here the child sees that the holder is not of its process.
     holder: AtomicU64,
@@ -34,8 +36,8 @@ pub(crate) struct Walk {
 unsafe impl Sync for Walk {}
 
 impl Walk {
-    pub(crate) const fn new(op: Op) -> Self {
-        Self { op, holder: AtomicU64::new(0), place: UnsafeCell::new(Place::START) }
+    pub(crate) const fn new(op: Op, accounts: Accounts) -> Self {
+        Self { op, accounts, holder: AtomicU64::new(0), place: UnsafeCell::new(Place::START) }
     }
 
     /// Back to the start, and the page given back: both `set*ent` and `end*ent`. Asks nobody.
@@ -65,16 +67,22 @@ impl Walk {
                 continue;
             }
             let (record, end) = page.entry()?;
-            let outcome = E::unpack(&mut &*record, buffer.again(), Asked::Any);
-            if matches!(outcome, Err(Failure::TooSmall)) {
-                return Err(Failure::TooSmall);
-            }
+            let entry = match E::unpack(&mut &*record, buffer.again(), Asked::Any) {
+                Err(Failure::TooSmall) => return Err(Failure::TooSmall),
+                // An entry that libc must not see hides no other.
+                Err(_) => None,
+                Ok((entry, identity)) => match local::refuse(self.accounts, identity) {
+                    Ok(()) => Some(entry),
+                    Err(Failure::NotFound) => None,
+                    Err(failure) => return Err(failure),
+                },
+            };
             page.pass(end);
             place.cursor = place.cursor.passed();
-            // An entry that libc must not see hides no other.
-            if let Ok((entry, _)) = outcome {
+            if let Some(entry) = entry {
                 return Ok(entry);
             }
+            deadline.left_ms().ok_or(Fault::TimedOut)?;
         }
     }
 
@@ -96,6 +104,19 @@ impl Walk {
                 return Ok(held);
             }
         }
+    }
+}
+
+#[cfg(test)]
+impl Walk {
+    /// As a child finds it that was forked while another thread was in a call.
+    pub(crate) fn held_by_another_process(&self) {
+        self.holder.store(sys::caller().wrapping_add(1 << 32), Ordering::SeqCst);
+    }
+
+    /// As a signal handler finds it that interrupted a call.
+    pub(crate) fn held_by_this_thread(&self) {
+        self.holder.store(sys::caller(), Ordering::SeqCst);
     }
 }
 

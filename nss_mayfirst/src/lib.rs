@@ -46,6 +46,8 @@ mod sys;
 
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 
 /// Never called: `nss_mayfirst/check` proves that no panic is left in the library. Linking `core` demands it.
 #[cfg(all(feature = "module", not(test)))]

@@ -1,6 +1,7 @@
-//! What the unit tests share: a peer that speaks frames over a private socket, and private files of accounts.
+//! What the unit tests share: a peer that speaks frames over a private socket, and private files of accounts; in `caller`, libc's side.
 
-#![allow(dead_code)]
+pub(crate) mod caller;
+pub(crate) mod records;
 
 use std::cell::RefCell;
 use std::ffi::{CStr, CString};
@@ -12,12 +13,13 @@ use std::sync::{Arc, Mutex};
 
 use schema::wire::frame::{HEADER, Header, Op, Status};
 
-use crate::source::LastTimeout;
+use crate::source::{FULL_MS, Patience};
 
-/// Where this thread's look-ups go.
+/// Where a thread's look-ups go.
+#[derive(Clone)]
 struct Seams {
     directory: PathBuf,
-    last_timeout: &'static LastTimeout,
+    patience: &'static Patience,
 }
 
 thread_local! {
@@ -34,9 +36,9 @@ pub(crate) fn local_file(real: &CStr) -> CString {
     path(|directory| directory.join(real.to_str().unwrap().trim_start_matches("/etc/")))
 }
 
-/// This thread's memory of time-outs.
-pub(crate) fn with_last_timeout<T>(then: impl FnOnce(&LastTimeout) -> T) -> T {
-    SEAMS.with_borrow(|seams| then(seams.as_ref().expect("a World").last_timeout))
+/// This thread's patience.
+pub(crate) fn with_patience<T>(then: impl FnOnce(&Patience) -> T) -> T {
+    SEAMS.with_borrow(|seams| then(seams.as_ref().expect("a World").patience))
 }
 
 fn path(make: impl FnOnce(&Path) -> PathBuf) -> CString {
@@ -52,6 +54,16 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
+    /// The next request; `None` when the other side has gone.
+    pub(crate) fn read(stream: &mut UnixStream) -> Option<Self> {
+        let mut header = [0; HEADER];
+        stream.read_exact(&mut header).ok()?;
+        let header = Header::parse(&header).unwrap();
+        let mut payload = vec![0; header.len as usize];
+        stream.read_exact(&mut payload).ok()?;
+        Some(Self { header, payload })
+    }
+
     pub(crate) fn op(&self) -> Op {
         Op::from_raw(self.header.kind).expect("a known operation")
     }
@@ -70,7 +82,7 @@ impl Asked {
 
 /// A private directory with a socket and files of accounts; this thread's look-ups go there until it is dropped.
 pub(crate) struct World {
-    directory: PathBuf,
+    seams: Seams,
     asked: Arc<AtomicUsize>,
     stop: Arc<Mutex<bool>>,
     peer: Option<std::thread::JoinHandle<()>>,
@@ -83,9 +95,11 @@ impl World {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let directory = std::env::temp_dir().join(format!("nss_mayfirst-{}-{number}", std::process::id()));
         std::fs::create_dir(&directory).unwrap();
-        let last_timeout = Box::leak(Box::new(LastTimeout::new()));
-        SEAMS.set(Some(Seams { directory: directory.clone(), last_timeout }));
-        Self { directory, asked: Arc::default(), stop: Arc::default(), peer: None }
+        // More than a call has in earnest: a test machine may have too much to do. Tests of patience say `in_earnest`.
+        let patience = Box::leak(Box::new(Patience::new(20 * FULL_MS)));
+        let seams = Seams { directory, patience };
+        SEAMS.set(Some(seams.clone()));
+        Self { seams, asked: Arc::default(), stop: Arc::default(), peer: None }
     }
 
     /// A peer that sends these bytes in answer to each request, then closes.
@@ -99,22 +113,18 @@ impl World {
     /// A peer that does as it likes with each connection.
     pub(crate) fn serving(serve: impl Fn(&Asked, &mut UnixStream) + Send + 'static) -> Self {
         let mut world = Self::empty();
-        let listener = UnixListener::bind(world.directory.join("socket")).unwrap();
+        let listener = UnixListener::bind(world.seams.directory.join("socket")).unwrap();
         let (stop, count) = (Arc::clone(&world.stop), Arc::clone(&world.asked));
         world.peer = Some(std::thread::spawn(move || {
             while let Ok((mut stream, _)) = listener.accept() {
                 if *stop.lock().unwrap() {
                     break;
                 }
-                let mut header = [0; HEADER];
-                if stream.read_exact(&mut header).is_err() {
+                let Some(asked) = Asked::read(&mut stream) else {
                     continue;
-                }
-                let header = Header::parse(&header).unwrap();
-                let mut payload = vec![0; header.len as usize];
-                stream.read_exact(&mut payload).unwrap();
+                };
                 count.fetch_add(1, Ordering::SeqCst);
-                serve(&Asked { header, payload }, &mut stream);
+                serve(&asked, &mut stream);
             }
         }));
         world
@@ -123,9 +133,21 @@ impl World {
     /// The same with an `/etc/passwd` and an `/etc/group` of this content.
     pub(crate) fn with_local(self, content: &str) -> Self {
         for file in ["passwd", "group"] {
-            std::fs::write(self.directory.join(file), content).unwrap();
+            std::fs::write(self.seams.directory.join(file), content).unwrap();
         }
         self
+    }
+
+    /// The same with the patience of the product.
+    pub(crate) fn in_earnest(mut self) -> Self {
+        self.seams.patience = Box::leak(Box::new(Patience::new(FULL_MS)));
+        self.enter();
+        self
+    }
+
+    /// Lets another thread in: its look-ups go here too.
+    pub(crate) fn enter(&self) {
+        SEAMS.set(Some(self.seams.clone()));
     }
 
     /// How many questions have come.
@@ -135,7 +157,7 @@ impl World {
 
     /// Where the socket is.
     pub(crate) fn socket(&self) -> PathBuf {
-        self.directory.join("socket")
+        self.seams.directory.join("socket")
     }
 }
 
@@ -143,10 +165,10 @@ impl Drop for World {
     fn drop(&mut self) {
         *self.stop.lock().unwrap() = true;
         if let Some(peer) = self.peer.take() {
-            let _ = UnixStream::connect(self.directory.join("socket"));
+            let _ = UnixStream::connect(self.seams.directory.join("socket"));
             let _ = peer.join();
         }
         SEAMS.set(None);
-        let _ = std::fs::remove_dir_all(&self.directory);
+        let _ = std::fs::remove_dir_all(&self.seams.directory);
     }
 }

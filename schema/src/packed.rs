@@ -5,8 +5,8 @@
 //! `docs/records.md`.
 //!
 //! Parsing borrows, allocates nothing and does not panic. It checks everything that a reader relies on: ids inside the
-//! directory's range, exact lengths, valid names, absolute paths, a NUL where a string ends and nowhere else, no colon and no newline (a
-//! caller may print the field into a file of that syntax).
+//! directory's range, exact lengths, valid names, absolute paths, a NUL where a string ends and nowhere else, no colon and no control
+//! character (a caller may print the field into a file of that syntax, or to a terminal).
 
 use crate::id::is_usable;
 
@@ -29,7 +29,7 @@ pub enum PackedError {
     Length,
     /// A uid or gid outside the directory's range.
     Id,
-    /// A string with a NUL, colon or newline inside, or without its NUL; a name that breaks [`crate::name`]'s rule; a
+    /// A string with a colon or control character inside, or without its NUL; a name that breaks [`crate::name`]'s rule; a
     /// path that is not absolute.
     Field,
 }
@@ -354,7 +354,7 @@ fn put(out: &mut [u8], at: usize, bytes: &[u8]) {
 fn check_field(strings: &[u8], at: usize, len: usize) -> Result<usize, PackedError> {
     let end = at.checked_add(len).ok_or(PackedError::Length)?;
     let field = strings.get(at..end).ok_or(PackedError::Length)?;
-    if field.iter().any(|byte| matches!(byte, 0 | b':' | b'\n')) || strings.get(end) != Some(&0) {
+    if field.iter().any(|byte| matches!(byte, 0..=0x1f | 0x7f | b':')) || strings.get(end) != Some(&0) {
         return Err(PackedError::Field);
     }
     end.checked_add(1).ok_or(PackedError::Length)
@@ -427,7 +427,7 @@ pub mod write {
         if hash.len() > MAX_HASH {
             return Err(PackedError::Length);
         }
-        if hash.bytes().any(|byte| matches!(byte, 0 | b':' | b'\n')) {
+        if hash.bytes().any(|byte| matches!(byte, 0..=0x1f | 0x7f | b':')) {
             return Err(PackedError::Field);
         }
         let head = ShadowHead {

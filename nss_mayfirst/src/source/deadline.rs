@@ -5,38 +5,44 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use crate::sys;
 
 /// Milliseconds for a call. A local daemon answers from memory in far less than one; 250 ms is what DESIGN allows in all.
-const PATIENCE: u64 = 200;
-/// Milliseconds for a call when one of this process timed out within [`MEMORY`]: `ls -l` on a directory of a hundred owners must not take 20 s.
-const IMPATIENCE: u64 = 25;
+pub(crate) const FULL_MS: u64 = 200;
+/// Milliseconds for a call when one of this process timed out within [`MEMORY_MS`]: `ls -l` on a directory of a hundred owners must not take
+/// 20 s.
+const SHORT_MS: u64 = 25;
 /// Milliseconds for which a time-out is remembered.
-const MEMORY: u64 = 1000;
+const MEMORY_MS: u64 = 1000;
 
-/// When this process had its last time-out, in milliseconds of the coarse clock; 0: never. A child inherits it, and that is right.
-pub(crate) struct LastTimeout(AtomicU64);
+/// How long this process waits. A child inherits it, and that is right.
+pub(crate) struct Patience {
+    full_ms: u64,
+    /// When the last time-out was, in milliseconds of the coarse clock; 0: never.
+    last_timeout: AtomicU64,
+}
 
-impl LastTimeout {
-    pub(crate) const fn new() -> Self {
-        Self(AtomicU64::new(0))
+impl Patience {
+    pub(crate) const fn new(full_ms: u64) -> Self {
+        Self { full_ms, last_timeout: AtomicU64::new(0) }
     }
 
-    fn patience(&self, now: u64) -> u64 {
-        let last = self.0.load(Ordering::Relaxed);
-        if last != 0 && now.saturating_sub(last) < MEMORY { IMPATIENCE } else { PATIENCE }
+    /// The milliseconds for a call that begins now.
+    fn ms(&self, now: u64) -> u64 {
+        let last = self.last_timeout.load(Ordering::Relaxed);
+        if last != 0 && now.saturating_sub(last) < MEMORY_MS { SHORT_MS } else { self.full_ms }
     }
 
-    fn remember(&self, now: u64) {
-        self.0.store(now.max(1), Ordering::Relaxed);
+    fn timed_out(&self, now: u64) {
+        self.last_timeout.store(now.max(1), Ordering::Relaxed);
     }
 }
 
 #[cfg(not(test))]
-fn with_last_timeout<T>(then: impl FnOnce(&LastTimeout) -> T) -> T {
-    static LAST_TIMEOUT: LastTimeout = LastTimeout::new();
-    then(&LAST_TIMEOUT)
+fn with_patience<T>(then: impl FnOnce(&Patience) -> T) -> T {
+    static PATIENCE: Patience = Patience::new(FULL_MS);
+    then(&PATIENCE)
 }
 
 #[cfg(test)]
-use crate::testing::with_last_timeout;
+use crate::testing::with_patience;
 
 /// The moment when a call gives up.
 #[derive(Debug, Clone, Copy)]
@@ -50,8 +56,8 @@ pub(crate) struct Deadline {
 impl Deadline {
     /// From now on.
     pub(crate) fn new() -> Self {
-        let patience = with_last_timeout(|last| last.patience(sys::coarse_ms()));
-        Self { at: sys::now_ns().saturating_add(patience.saturating_mul(1_000_000)), full: patience == PATIENCE }
+        let ms = with_patience(|patience| patience.ms(sys::coarse_ms()));
+        Self { at: sys::now_ns().saturating_add(ms.saturating_mul(1_000_000)), full: ms != SHORT_MS }
     }
 
     /// What is left, in milliseconds rounded up; `None` when the time is over.
@@ -62,7 +68,7 @@ impl Deadline {
         let left = self.at.saturating_sub(sys::now_ns());
         if left == 0 {
             if self.full {
-                with_last_timeout(|last| last.remember(sys::coarse_ms()));
+                with_patience(|patience| patience.timed_out(sys::coarse_ms()));
             }
             return None;
         }
@@ -76,18 +82,18 @@ mod tests {
 
     #[test]
     fn after_a_timeout_the_process_is_impatient_for_a_second() {
-        let last = LastTimeout::new();
-        assert_eq!(last.patience(5000), PATIENCE);
-        last.remember(5000);
-        assert_eq!(last.patience(5000), IMPATIENCE);
-        assert_eq!(last.patience(5999), IMPATIENCE);
-        assert_eq!(last.patience(6000), PATIENCE);
+        let patience = Patience::new(FULL_MS);
+        assert_eq!(patience.ms(5000), FULL_MS);
+        patience.timed_out(5000);
+        assert_eq!(patience.ms(5000), SHORT_MS);
+        assert_eq!(patience.ms(5999), SHORT_MS);
+        assert_eq!(patience.ms(6000), FULL_MS);
     }
 
     #[test]
     fn a_clock_at_zero_is_not_never() {
-        let last = LastTimeout::new();
-        last.remember(0);
-        assert_eq!(last.patience(10), IMPATIENCE);
+        let patience = Patience::new(FULL_MS);
+        patience.timed_out(0);
+        assert_eq!(patience.ms(10), SHORT_MS);
     }
 }

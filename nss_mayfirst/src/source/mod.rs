@@ -11,7 +11,7 @@ use crate::sys::Errno;
 
 pub(crate) use deadline::Deadline;
 #[cfg(test)]
-pub(crate) use deadline::LastTimeout;
+pub(crate) use deadline::{FULL_MS, Patience};
 
 /// A question.
 #[derive(Debug, Clone, Copy)]
