@@ -1,5 +1,7 @@
 //! What every directory can do, whatever holds it: SQLite now; MySQL and LDAP have the same face.
 
+pub mod sqlite;
+
 use async_trait::async_trait;
 use schema::date::Date;
 use schema::hash::PasswordHash;

@@ -1,0 +1,1 @@
+//! Lines of authorized_keys(5) that are taken and refused.

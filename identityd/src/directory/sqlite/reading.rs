@@ -1,0 +1,204 @@
+//! The face that every directory has, over indexed statements.
+
+use async_trait::async_trait;
+use schema::date::Date;
+use schema::hash::PasswordHash;
+use schema::id::{GroupId, UserId};
+use schema::name::{GroupName, LoginName};
+use schema::record::{Generation, Group, Login, SshKey};
+use sqlx::sqlite::{SqlitePool, SqliteRow};
+use sqlx::{Row, SqliteConnection};
+
+use super::SqliteDirectory;
+use super::rows::{bytes, group, login, select_group, select_login};
+use crate::accounts::key::AuthorizedKey;
+use crate::directory::{Change, Changes, Directory, DirectoryError, Entry, Kind};
+
+#[async_trait]
+impl Directory for SqliteDirectory {
+    async fn login_by_name(&self, name: &LoginName) -> Result<Option<Entry<Login>>, DirectoryError> {
+        let query = sqlx::query(select_login!("WHERE l.name = ?1")).bind(name.as_str());
+        Ok(self.database(query.fetch_optional(self.reader()).await)?.map(|row| login(&row)))
+    }
+
+    async fn login_by_uid(&self, uid: UserId) -> Result<Option<Entry<Login>>, DirectoryError> {
+        let query = sqlx::query(select_login!("WHERE l.uid = ?1")).bind(i64::from(uid.raw()));
+        Ok(self.database(query.fetch_optional(self.reader()).await)?.map(|row| login(&row)))
+    }
+
+    async fn logins_after(&self, after: u32, limit: u32) -> Result<Vec<Entry<Login>>, DirectoryError> {
+        let query =
+            sqlx::query(select_login!("WHERE l.uid > ?1 ORDER BY l.uid LIMIT ?2")).bind(i64::from(after)).bind(limit);
+        Ok(self.database(query.fetch_all(self.reader()).await)?.iter().map(login).collect())
+    }
+
+    async fn group_by_name(&self, name: &GroupName) -> Result<Option<Entry<Group>>, DirectoryError> {
+        let query = sqlx::query(select_group!("WHERE g.name = ?1")).bind(name.as_str());
+        Ok(self.database(query.fetch_optional(self.reader()).await)?.map(|row| group(&row)))
+    }
+
+    async fn group_by_gid(&self, gid: GroupId) -> Result<Option<Entry<Group>>, DirectoryError> {
+        let query = sqlx::query(select_group!("WHERE g.gid = ?1")).bind(i64::from(gid.raw()));
+        Ok(self.database(query.fetch_optional(self.reader()).await)?.map(|row| group(&row)))
+    }
+
+    async fn groups_after(&self, after: u32, limit: u32) -> Result<Vec<Entry<Group>>, DirectoryError> {
+        let query =
+            sqlx::query(select_group!("WHERE g.gid > ?1 ORDER BY g.gid LIMIT ?2")).bind(i64::from(after)).bind(limit);
+        Ok(self.database(query.fetch_all(self.reader()).await)?.iter().map(group).collect())
+    }
+
+    async fn gids_of(&self, name: &LoginName) -> Result<Option<Vec<GroupId>>, DirectoryError> {
+        let query = sqlx::query(
+            "SELECT 0 AS rank, l.gid AS gid FROM login AS l WHERE l.name = ?1 \
+             UNION ALL SELECT 1, m.gid FROM login AS l JOIN group_member AS m ON m.uid = l.uid WHERE l.name = ?1 \
+             UNION ALL SELECT 1, g.gid FROM login AS l JOIN unix_group AS g ON g.rule = 'sftp-only' WHERE l.name = ?1 \
+             AND EXISTS (SELECT 1 FROM login_capability WHERE uid = l.uid AND capability = 'sftp') \
+             AND NOT EXISTS (SELECT 1 FROM login_capability WHERE uid = l.uid AND capability = 'shell') \
+             ORDER BY rank, gid",
+        )
+        .bind(name.as_str());
+        let rows = self.database(query.fetch_all(self.reader()).await)?;
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        let mut gids: Vec<GroupId> = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let gid = row.try_get_unchecked::<i64, &str>("gid").ok().and_then(|gid| u32::try_from(gid).ok());
+            if let Some(Ok(gid)) = gid.map(GroupId::try_from)
+                && gids.first() != Some(&gid)
+                && gids.last() != Some(&gid)
+            {
+                gids.push(gid);
+            }
+        }
+        Ok(Some(gids))
+    }
+
+    async fn ssh_keys(&self, name: &LoginName) -> Result<Vec<SshKey>, DirectoryError> {
+        let query = sqlx::query(
+            "SELECT k.id, k.line, k.fingerprint, k.added FROM ssh_key AS k JOIN login AS l ON l.uid = k.uid WHERE l.name = ?1 ORDER BY k.id",
+        )
+        .bind(name.as_str());
+        let rows = self.database(query.fetch_all(self.reader()).await)?;
+        Ok(rows.iter().filter_map(|row| key(name, row)).collect())
+    }
+
+    async fn password_hash(&self, name: &LoginName) -> Result<Option<PasswordHash>, DirectoryError> {
+        let query = sqlx::query("SELECT password_hash FROM login WHERE name = ?1").bind(name.as_str());
+        let Some(row) = self.database(query.fetch_optional(self.reader()).await)? else {
+            return Ok(None);
+        };
+        let text = String::from_utf8(bytes(&row, "password_hash")).unwrap_or_default();
+        // A hash that breaks the rules matches no password.
+        Ok(Some(PasswordHash::try_from(text).unwrap_or_else(|_| PasswordHash::none())))
+    }
+
+    async fn set_password(
+        &self,
+        name: &LoginName,
+        old: Option<&PasswordHash>,
+        new: &PasswordHash,
+        today: Date,
+    ) -> Result<Generation, DirectoryError> {
+        let mut transaction = self.database(self.writer().begin_with("BEGIN IMMEDIATE").await)?;
+        let update = sqlx::query(
+            "UPDATE login SET password_hash = ?2, last_change = ?3 WHERE name = ?1 AND (?4 IS NULL OR password_hash = ?4)",
+        )
+        .bind(name.as_str())
+        .bind(new.expose())
+        .bind(today.days())
+        .bind(old.map(PasswordHash::expose));
+        if self.database(update.execute(&mut *transaction).await)?.rows_affected() == 0 {
+            let there = sqlx::query("SELECT 1 FROM login WHERE name = ?1").bind(name.as_str());
+            return match self.database(there.fetch_optional(&mut *transaction).await)? {
+                Some(_) => Err(DirectoryError::Conflict),
+                None => Err(DirectoryError::Refused(format!("there is no login {name}"))),
+            };
+        }
+        let generation = self.database(newest(&mut transaction).await)?;
+        self.database(transaction.commit().await)?;
+        Ok(generation)
+    }
+
+    async fn generation(&self) -> Result<Generation, DirectoryError> {
+        let query = sqlx::query("SELECT generation FROM directory");
+        let row = self.database(query.fetch_one(self.reader()).await)?;
+        self.database(generation(&row, 0))
+    }
+
+    async fn changes_after(&self, since: Generation, limit: u32) -> Result<Changes, DirectoryError> {
+        let rows = self.database(changes(self.reader(), since, limit).await)?;
+        let Some(state) = rows.first() else {
+            return Err(DirectoryError::Damaged {
+                directory: self.path().display().to_string(),
+                reason: "the row of the table directory is gone; restore a backup".into(),
+            });
+        };
+        let newest = self.database(generation(state, 0))?;
+        let oldest = self.database(generation(state, 1))?;
+        // Newer than the newest: the directory was replaced by an older copy.
+        if since > newest || oldest.0 > since.0 + 1 {
+            return Ok(Changes::Gap);
+        }
+        let change = |row: &SqliteRow| {
+            let number = generation(row, 2).ok().filter(|generation| generation.0 > 0)?;
+            let kind = if bytes(row, "kind") == b"group" { Kind::Group } else { Kind::Login };
+            let id = row.try_get_unchecked::<i64, &str>("id").ok().and_then(|id| u32::try_from(id).ok()).unwrap_or(0);
+            Some(Change {
+                generation: number,
+                kind,
+                name: String::from_utf8_lossy(&bytes(row, "name")).into_owned(),
+                id,
+            })
+        };
+        Ok(Changes::List(rows.iter().filter_map(change).collect()))
+    }
+}
+
+/// The newest change as this connection sees it, inside its transaction.
+pub(crate) async fn newest(connection: &mut SqliteConnection) -> Result<Generation, sqlx::Error> {
+    let row = sqlx::query("SELECT generation FROM directory").fetch_one(connection).await?;
+    generation(&row, 0)
+}
+
+/// One statement, so that the counters and the list are of one moment. Without a change there is one row with NULLs.
+async fn changes(pool: &SqlitePool, since: Generation, limit: u32) -> Result<Vec<SqliteRow>, sqlx::Error> {
+    sqlx::query(
+        "SELECT d.generation, coalesce((SELECT min(generation) FROM change), d.generation + 1), c.generation, c.kind, c.name, c.id \
+         FROM directory AS d LEFT JOIN (SELECT * FROM change WHERE generation > ?1 ORDER BY generation LIMIT ?2) AS c \
+         ORDER BY c.generation",
+    )
+    .bind(i64::try_from(since.0).unwrap_or(i64::MAX))
+    .bind(limit)
+    .fetch_all(pool)
+    .await
+}
+
+fn generation(row: &SqliteRow, at: usize) -> Result<Generation, sqlx::Error> {
+    let number = row.try_get_unchecked::<Option<i64>, usize>(at)?.unwrap_or(0);
+    Ok(Generation(u64::try_from(number).unwrap_or(0)))
+}
+
+/// A key whose line parses; another is not given to sshd.
+fn key(login: &LoginName, row: &SqliteRow) -> Option<SshKey> {
+    let id = row.try_get_unchecked::<i64, &str>("id").ok()?;
+    let line = String::from_utf8(bytes(row, "line")).unwrap_or_default();
+    match line.parse::<AuthorizedKey>() {
+        Ok(parsed) => Some(SshKey {
+            id,
+            line,
+            fingerprint: parsed.fingerprint().to_owned(),
+            added: row
+                .try_get_unchecked::<Option<i64>, &str>("added")
+                .ok()
+                .flatten()
+                .and_then(|days| u32::try_from(days).ok())
+                .map(Date::from_days),
+        }),
+        Err(error) => {
+            tracing::warn!(%login, key = id, %error, "a stored ssh key is not served; remove it with identityctl key remove");
+            None
+        }
+    }
+}
