@@ -122,8 +122,7 @@ impl<'a> Scan<'a> {
                 (Field::Id, byte) => self.id = self.id.and_then(|id| digit(id, byte)),
                 (Field::Password, _) => {}
                 (Field::Rest, _) => {
-                    // The rest of the line, in one go.
-                    let newline = rest.iter().position(|byte| *byte == b'\n').unwrap_or(rest.len());
+                    let newline = sys::position(b'\n', rest).unwrap_or(rest.len());
                     bytes = rest.get(newline..).unwrap_or_default();
                 }
             }

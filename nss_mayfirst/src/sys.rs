@@ -105,6 +105,13 @@ pub(crate) fn copy<'b>(bytes: &[u8], space: Space<'b>) -> &'b mut [u8] {
     unsafe { written(space) }
 }
 
+/// Where the first such byte is. libc's memchr(3) takes 32 bytes at a time; a loop, built for size, takes one.
+pub(crate) fn position(byte: u8, bytes: &[u8]) -> Option<usize> {
+    // SAFETY: looks at as many bytes as there are.
+    let found = unsafe { libc::memchr(bytes.as_ptr().cast(), c_int::from(byte), bytes.len()) };
+    (!found.is_null()).then(|| found.addr().wrapping_sub(bytes.as_ptr().addr()))
+}
+
 /// Nanoseconds of CLOCK_MONOTONIC.
 pub(crate) fn now_ns() -> u64 {
     let (seconds, nanos) = clock(libc::CLOCK_MONOTONIC);
