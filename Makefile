@@ -8,8 +8,8 @@ CARGO   ?= cargo
 LENIENT := yes
 DESTDIR ?=
 
-# Debian's library folder of this machine: /usr/lib/x86_64-linux-gnu.
-MULTIARCH = $(or $(shell cc -print-multiarch 2>/dev/null),$(error no C compiler: run `make deps` first))
+# Debian's library folder of this machine: /usr/lib/x86_64-linux-gnu. The C library is there, compiler or not.
+MULTIARCH = $(shell ldd /bin/sh | sed -n 's|.*=> .*/lib/\([^/]*\)/libc\.so.*|\1|p')
 LIBDIR    = $(DESTDIR)/usr/lib/$(MULTIARCH)
 
 # What a bare Debian 12 lacks. libc6-dev brings libcrypt-dev, which identityd links; SQLite is compiled from its crate with gcc.
