@@ -103,6 +103,13 @@ pub struct Call<'m> {
 }
 
 impl Call<'_> {
+    /// One more argument.
+    #[must_use]
+    pub fn argument(mut self, argument: &str) -> Self {
+        self.argv.push(argument.into());
+        self
+    }
+
     /// What it reads. Without this, stdin is empty.
     #[must_use]
     pub fn stdin(mut self, bytes: impl AsRef<[u8]>) -> Self {

@@ -52,10 +52,11 @@ impl Mosh {
             add.extend(["--capabilities".into(), login.capabilities.join(",")]);
         }
         add.extend_from_slice(&login.options);
-        self.identityctl(add).success();
+        let mut call = self.call(["identityctl".to_string()].into_iter().chain(add));
         if let Some(password) = &login.password {
-            self.set_password(&login.name, password);
+            call = call.argument("--stdin").stdin(format!("{password}\n"));
         }
+        call.run().success();
     }
 
     /// Gives a login a password, as an administrator.
@@ -64,6 +65,6 @@ impl Mosh {
     /// When identityctl refuses it.
     #[track_caller]
     pub fn set_password(&self, login: &str, password: &str) {
-        self.call(["identityctl", "login", "passwd", login]).stdin(format!("{password}\n")).run().success();
+        self.call(["identityctl", "login", "passwd", login, "--stdin"]).stdin(format!("{password}\n")).run().success();
     }
 }
