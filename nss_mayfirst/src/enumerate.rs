@@ -10,7 +10,7 @@ use schema::wire::frame::{ListHead, Op};
 
 use crate::buffer::Buffer;
 use crate::entry::{Asked, Entry};
-use crate::local::{self, Accounts};
+use crate::local::{self, Accounts, Local};
 use crate::source::{self, Deadline, Fault, Question, Record};
 use crate::status::{Failure, Outcome};
 use crate::sys::{self, Errno, Pages};
@@ -52,6 +52,7 @@ impl Walk {
         let mut held = self.hold(&deadline)?;
         let place = held.place();
         let mut buffer = buffer;
+        let mut local = Local::new(self.accounts);
         loop {
             if place.ended {
                 return Err(Failure::EndOfList);
@@ -71,7 +72,7 @@ impl Walk {
                 Err(Failure::TooSmall) => return Err(Failure::TooSmall),
                 // An entry that libc must not see hides no other.
                 Err(_) => None,
-                Ok((entry, identity)) => match local::refuse(self.accounts, identity) {
+                Ok((entry, identity)) => match local.refuse(identity) {
                     Ok(()) => Some(entry),
                     Err(Failure::NotFound) => None,
                     Err(failure) => return Err(failure),

@@ -6,7 +6,7 @@ use schema::id::is_usable;
 use schema::packed::{Gids, MAX_GROUPS};
 use schema::wire::frame::Op;
 
-use crate::local;
+use crate::local::{self, Local};
 use crate::lookup::directory_name;
 use crate::source::{self, Fault, Question, Record};
 use crate::status::{Failure, Outcome};
@@ -17,7 +17,7 @@ const CHUNK: usize = 64;
 
 /// Appends the groups of `name`, but `primary` and what the array already holds.
 pub(crate) fn initgroups(name: &[u8], primary: u32, groups: &mut GidArray<'_>) -> Outcome {
-    directory_name(name, local::PASSWD)?;
+    directory_name(name, &mut Local::new(local::PASSWD))?;
     let mut record = source::ask(Question::Name(Op::Initgroups, name))?.ok_or(Failure::NotFound)?;
     let mut head = [MaybeUninit::uninit(); Gids::HEAD];
     if record.left() < Gids::HEAD {

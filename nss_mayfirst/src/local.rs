@@ -19,26 +19,63 @@ pub(crate) const PASSWD: Accounts = Accounts(c"/etc/passwd");
 /// The local groups.
 pub(crate) const GROUP: Accounts = Accounts(c"/etc/group");
 
-/// Read at a time. It lies on the stack, which may be 64 KiB in all; a Debian /etc/passwd has 2 KB.
+/// Read at a time. It lies on the stack, which may be 16 KiB in all (PTHREAD_STACK_MIN); a Debian /etc/passwd has 2 KB.
 const CHUNK: usize = 4096;
 
-/// NOTFOUND when the name (unless empty) or the id is a local one. A file that is not there has no accounts; one that cannot be read makes
-/// the answer unknown.
-pub(crate) fn refuse(accounts: Accounts, wanted: Identity<'_>) -> Outcome {
-    let file = match open(accounts) {
-        Ok(file) => file,
-        Err(Errno::ENOENT) => return Ok(()),
-        Err(errno) => return Err(Failure::Unavailable(errno)),
-    };
-    let mut scan = Scan::new(wanted);
-    let mut chunk = [MaybeUninit::uninit(); CHUNK];
-    loop {
-        let bytes = file.read(&mut chunk).map_err(Failure::Unavailable)?;
-        if scan.hits(bytes) {
-            return Err(Failure::NotFound);
-        }
-        if bytes.is_empty() {
-            return Ok(());
+/// The accounts of one call. A file that fits is read once, however often it is asked: opening costs more than looking through it.
+pub(crate) struct Local {
+    accounts: Accounts,
+    chunk: [MaybeUninit<u8>; CHUNK],
+    /// The length of the file when all of it is in `chunk`.
+    whole: Option<usize>,
+}
+
+impl Local {
+    pub(crate) fn new(accounts: Accounts) -> Self {
+        Self { accounts, chunk: [MaybeUninit::uninit(); CHUNK], whole: None }
+    }
+
+    /// NOTFOUND when the name (unless empty) or the id is a local one. A file that is not there has no accounts; one that cannot be read
+    /// makes the answer unknown.
+    pub(crate) fn refuse(&mut self, wanted: Identity<'_>) -> Outcome {
+        let mut scan = Scan::new(wanted);
+        let local = match self.whole {
+            Some(len) => {
+                let (file, _) = self.chunk.split_at_mut_checked(len).unwrap_or_default();
+                // SAFETY: `read` wrote as much.
+                scan.hits(unsafe { sys::written(file) }) || scan.hits(b"")
+            }
+            None => self.read(&mut scan).map_err(Failure::Unavailable)?,
+        };
+        if local { Err(Failure::NotFound) } else { Ok(()) }
+    }
+
+    /// Reads the file until the scan hits; keeps it if it fits.
+    fn read(&mut self, scan: &mut Scan<'_>) -> Result<bool, Errno> {
+        let file = match open(self.accounts) {
+            Ok(file) => file,
+            Err(Errno::ENOENT) => {
+                self.whole = Some(0);
+                return Ok(false);
+            }
+            Err(errno) => return Err(errno),
+        };
+        let mut filled = 0;
+        let mut turned = false;
+        loop {
+            if filled == CHUNK {
+                filled = 0;
+                turned = true;
+            }
+            let bytes = file.read(self.chunk.get_mut(filled..).unwrap_or_default())?;
+            if scan.hits(bytes) {
+                return Ok(true);
+            }
+            if bytes.is_empty() {
+                self.whole = (!turned).then_some(filled);
+                return Ok(false);
+            }
+            filled = filled.saturating_add(bytes.len());
         }
     }
 }
@@ -143,6 +180,7 @@ fn digit(id: u32, byte: u8) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::World;
 
     const FILE: &[u8] =
         b"root:x:0:0:root:/root:/bin/bash\n  blank:x:7:7::/:\nana:x:1000:1000::/home/ana:/bin/sh\n\n#note\nlast:x:1234";
@@ -174,6 +212,30 @@ mod tests {
                 assert!(!finds(FILE, chunk, b"", Some(id)), "{id} in chunks of {chunk}");
             }
         }
+    }
+
+    #[test]
+    fn a_file_is_the_same_whether_it_fits_the_chunk_or_not() {
+        for lines in [0, 1, 60, 200, 400] {
+            let lines: String =
+                (0..lines).map(|n| format!("svc{n}:x:{}:9::/nonexistent:/bin/false\n", 100 + n)).collect();
+            let _world = World::empty().with_local(&format!("{lines}last:x:5000:"));
+            let mut local = Local::new(PASSWD);
+            // The second round is answered from the chunk, if the file fits.
+            for _ in 0..2 {
+                assert_eq!(local.refuse(Identity { name: b"ana", id: Some(5001) }), Ok(()));
+                assert_eq!(local.refuse(Identity { name: b"last", id: None }), Err(Failure::NotFound));
+                assert_eq!(local.refuse(Identity { name: b"", id: Some(5000) }), Err(Failure::NotFound));
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_makes_the_answer_unknown() {
+        let world = World::empty();
+        std::fs::create_dir(world.socket().with_file_name("passwd")).unwrap();
+        let answer = Local::new(PASSWD).refuse(Identity { name: b"ana", id: None });
+        assert_eq!(answer.map_err(Failure::status), Err(-1));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use schema::wire::frame::Op;
 
 use crate::buffer::Buffer;
 use crate::entry::{Asked, Entry, Identity};
-use crate::local::{self, Accounts};
+use crate::local::{self, Accounts, Local};
 use crate::source::{self, Question};
 use crate::status::{Failure, Outcome};
 
@@ -37,19 +37,20 @@ pub(crate) fn shadow_by_name(name: &[u8], buffer: Buffer<'_>) -> Outcome<libc::s
 
 /// A name that the directory may hold and this server does not: anything else is NOTFOUND without asking, so that root and system
 /// users never wait for a hung daemon.
-pub(crate) fn directory_name(name: &[u8], accounts: Accounts) -> Outcome {
+pub(crate) fn directory_name(name: &[u8], local: &mut Local) -> Outcome {
     if name::check(name).is_err() {
         return Err(Failure::NotFound);
     }
-    local::refuse(accounts, Identity { name, id: None })
+    local.refuse(Identity { name, id: None })
 }
 
 fn by_name<E: Entry>(op: Op, accounts: Accounts, name: &[u8], buffer: Buffer<'_>) -> Outcome<E> {
-    directory_name(name, accounts)?;
+    let mut local = Local::new(accounts);
+    directory_name(name, &mut local)?;
     let mut record = source::ask(Question::Name(op, name))?.ok_or(Failure::NotFound)?;
     let (entry, identity) = E::unpack(&mut record, buffer, Asked::Name(name))?;
     if identity.id.is_some() {
-        local::refuse(accounts, Identity { name: &[], id: identity.id })?;
+        local.refuse(Identity { name: &[], id: identity.id })?;
     }
     Ok(entry)
 }
@@ -58,10 +59,11 @@ fn by_id<E: Entry>(op: Op, accounts: Accounts, id: u32, buffer: Buffer<'_>) -> O
     if !is_usable(id) {
         return Err(Failure::NotFound);
     }
-    local::refuse(accounts, Identity { name: &[], id: Some(id) })?;
+    let mut local = Local::new(accounts);
+    local.refuse(Identity { name: &[], id: Some(id) })?;
     let mut record = source::ask(Question::Id(op, id))?.ok_or(Failure::NotFound)?;
     let (entry, identity) = E::unpack(&mut record, buffer, Asked::Id(id))?;
     // Programs such as sudo go from a uid to a name and decide by the name: it must not be a local one.
-    local::refuse(accounts, Identity { name: identity.name, id: None })?;
+    local.refuse(Identity { name: identity.name, id: None })?;
     Ok(entry)
 }
