@@ -2,7 +2,9 @@
 
 use std::process::ExitCode;
 
+use crate::accounts::AccountsError;
 use crate::client::ClientError;
+use crate::directory::DirectoryError;
 
 /// The exit codes of `identityctl`, documented in its manual page. 2 is a wrong command line (clap).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,12 +34,12 @@ pub enum CliError {
     /// A rule forbids it.
     #[error("{0}")]
     Refused(String),
-    /// There is no such entry.
-    #[error("{0}")]
-    NotFound(String),
     /// The daemon did not do as asked.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// The directory did not do it.
+    #[error(transparent)]
+    Accounts(#[from] AccountsError),
     /// The directory cannot be used.
     #[error("{0}")]
     Unavailable(String),
@@ -62,12 +64,15 @@ impl CliError {
     #[must_use]
     pub fn exit(&self) -> Exit {
         match self {
-            Self::NotFound(_) => Exit::NotFound,
             Self::Unavailable(_) => Exit::Unavailable,
             Self::Client(error) if error.is_away() || matches!(error, ClientError::Unknown | ClientError::Busy) => {
                 Exit::Unavailable
             }
-            Self::Client(_) | Self::Refused(_) | Self::Io { .. } => Exit::Failed,
+            Self::Accounts(AccountsError::NotFound { .. }) => Exit::NotFound,
+            Self::Accounts(AccountsError::Directory(
+                DirectoryError::Unavailable { .. } | DirectoryError::Damaged { .. },
+            )) => Exit::Unavailable,
+            Self::Accounts(_) | Self::Client(_) | Self::Refused(_) | Self::Io { .. } => Exit::Failed,
         }
     }
 

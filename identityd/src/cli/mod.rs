@@ -7,9 +7,17 @@ pub mod args;
 mod doctor;
 mod error;
 mod generate;
+mod group;
+mod key;
+mod login;
+mod membership;
 mod output;
+mod parse;
+mod password;
 mod questions;
+mod session;
 mod status;
+mod transfer;
 mod why;
 
 use std::process::ExitCode;
@@ -37,6 +45,13 @@ pub fn main() -> ExitCode {
 
 fn run(command: Command, output: &Output) -> Result<Exit, CliError> {
     match command {
+        Command::Init => init(output),
+        Command::Membership(command) => membership::run(output, command),
+        Command::Login(command) => login::run(output, command),
+        Command::Group(command) => group::run(output, command),
+        Command::Key(command) => key::run(output, command),
+        Command::Import(args) => transfer::import(output, &args),
+        Command::Export(args) => transfer::export(output, &args),
         Command::Status => status::run(output),
         Command::Metrics => questions::metrics(output),
         Command::Reload => questions::reload(output),
@@ -46,4 +61,12 @@ fn run(command: Command, output: &Output) -> Result<Exit, CliError> {
         Command::Completion { shell } => generate::completion(output, shell),
         Command::Generate { what } => generate::run(&what),
     }
+}
+
+fn init(output: &Output) -> Result<Exit, CliError> {
+    let generation = session::create()?;
+    output.show(&serde_json::json!({"directory": schema::paths::DIRECTORY_DB, "generation": generation}), |_| {
+        format!("The directory {} is there (generation {generation}).\n", schema::paths::DIRECTORY_DB)
+    })?;
+    Ok(Exit::Ok)
 }

@@ -19,6 +19,11 @@ impl Output {
         Self { json, terminal: std::io::stdout().is_terminal() }
     }
 
+    /// Whether `--json` was given.
+    pub(crate) fn is_json(&self) -> bool {
+        self.json
+    }
+
     /// Prints `value` with `--json`, else the text.
     pub(crate) fn show<T: Serialize>(&self, value: &T, text: impl FnOnce(&Self) -> String) -> Result<(), CliError> {
         if self.json {
@@ -32,9 +37,14 @@ impl Output {
 
     /// Prints a text as it is.
     pub(crate) fn raw(&self, text: &str) -> Result<(), CliError> {
+        self.bytes(text.as_bytes())
+    }
+
+    /// Prints bytes as they are.
+    pub(crate) fn bytes(&self, bytes: &[u8]) -> Result<(), CliError> {
         let mut out = std::io::stdout().lock();
         // A reader that has gone is no panic, as println! would make of it.
-        out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(CliError::io("write the output"))
+        out.write_all(bytes).and_then(|()| out.flush()).map_err(CliError::io("write the output"))
     }
 
     /// A table: fitted to the terminal, or whole lines of columns in a pipe.

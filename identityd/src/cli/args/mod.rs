@@ -1,8 +1,15 @@
 //! The command line: what can be said, in clap's words. The manual pages and the completions are made from it.
 
+mod accounts;
+
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
+
+pub use accounts::{
+    ExportArgs, GroupCommand, ImportArgs, KeyCommand, LoginAdd, LoginCommand, LoginSet, MembershipCommand,
+    PasswordSource,
+};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -30,6 +37,27 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Create the empty directory on this host. Does nothing if it is there.
+    Init,
+    /// Memberships: the organisations that pay and own.
+    #[command(subcommand)]
+    Membership(MembershipCommand),
+    /// Logins.
+    #[command(subcommand)]
+    Login(LoginCommand),
+    /// Groups.
+    #[command(subcommand)]
+    Group(GroupCommand),
+    /// The ssh keys of logins.
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// Take over logins and groups from passwd, shadow and group files. Shows the plan; changes nothing without --apply.
+    ///
+    /// All or nothing: it is one transaction. What is in the directory already stays as it is there, so a second run changes nothing.
+    /// Exits with 5 if some lines are not taken.
+    Import(ImportArgs),
+    /// Write the directory as passwd, shadow and group files.
+    Export(ExportArgs),
     /// Show how this host's identityd is: health, generation, cache, entries that are not served and why.
     ///
     /// Exits with 0 if it is well, 1 if it is not, 4 if it does not answer.
