@@ -15,10 +15,20 @@ use crate::sys::GidArray;
 /// Gids taken from the socket at a time.
 const CHUNK: usize = 64;
 
-/// Appends the groups of `name`, but `primary` and what the array already holds.
+/// Appends the groups of `name`, but `primary` and what the array already holds. All of them or none: libc takes what is in the array
+/// whatever the status says, and half of somebody's groups is a wrong answer.
 pub(crate) fn initgroups(name: &[u8], primary: u32, groups: &mut GidArray<'_>) -> Outcome {
     directory_name(name, &mut Local::new(local::PASSWD))?;
-    let mut record = source::ask(Question::Name(Op::Initgroups, name))?.ok_or(Failure::NotFound)?;
+    let record = source::ask(Question::Name(Op::Initgroups, name))?.ok_or(Failure::NotFound)?;
+    let before = groups.len();
+    let outcome = append(record, primary, groups);
+    if outcome.is_err() {
+        groups.truncate(before);
+    }
+    outcome
+}
+
+fn append(mut record: impl Record, primary: u32, groups: &mut GidArray<'_>) -> Outcome {
     let mut head = [MaybeUninit::uninit(); Gids::HEAD];
     if record.left() < Gids::HEAD {
         return Err(Fault::Protocol.into());

@@ -73,6 +73,11 @@ impl<'a> GidArray<'a> {
         Ok(true)
     }
 
+    /// Takes back what was appended after the first `len`.
+    pub(crate) fn truncate(&mut self, len: usize) {
+        *self.start = (*self.start).min(c_long::try_from(len).unwrap_or(c_long::MAX));
+    }
+
     /// Doubles, as glibc's own modules do, up to the limit (nss/nss_files/files-initgroups.c).
     fn grow(&mut self) -> Result<(), Errno> {
         let doubled = count(*self.size).saturating_mul(2).max(LEAST);

@@ -2,6 +2,7 @@
 
 use std::ffi::{CString, c_int, c_long};
 
+use proptest::prelude::*;
 use schema::wire::frame::Status;
 
 use crate::abi::_nss_mayfirst_initgroups_dyn as initgroups_dyn;
@@ -117,7 +118,45 @@ fn lists_that_cannot_be_are_no_answer() {
         gids(&[5000, 6000, 6000]),
     ] {
         let _world = World::answering(move |asked| asked.reply(Status::Found, &record));
-        assert_eq!(initgroups(&[5000], 1, -1).0, -1);
+        let (status, errno, groups, _) = initgroups(&[5000], 1, -1);
+        assert_eq!((status, errno, groups), (-1, libc::EPROTO, vec![5000]));
+    }
+}
+
+#[test]
+fn half_an_answer_adds_no_group() {
+    let groups: Vec<u32> = (0..200).map(|n| 100_000 + n).collect();
+    let record = gids(&[&[5000][..], &groups].concat());
+    let _world = World::answering(move |asked| {
+        let mut reply = asked.reply(Status::Found, &record);
+        reply.truncate(reply.len() - 1);
+        reply
+    });
+    let (status, errno, groups, _) = initgroups(&[5000], 1, -1);
+    assert_eq!((status, errno, groups), (-1, libc::ECONNREFUSED, vec![5000]));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_comes_no_gid_is_below_the_floor_or_there_twice(
+        ids in prop::collection::btree_set(any::<u32>(), 0..100),
+        first in 0..2000_u32,
+        limit in -1..120_i64,
+        there in 1..5_usize,
+    ) {
+        let record = gids(&std::iter::once(first).chain(ids).collect::<Vec<_>>());
+        let _world = World::answering(move |asked| asked.reply(Status::Found, &record));
+        let there: Vec<u32> = (5000..).take(there).collect();
+        let (_, _, groups, _) = initgroups(&there, there.len(), limit);
+        prop_assert_eq!(&groups[..there.len()], &there[..]);
+        prop_assert!(limit < 1 || groups.len() <= there.len().max(limit as usize));
+        let mut unique = groups.clone();
+        unique.sort_unstable();
+        unique.dedup();
+        prop_assert_eq!(unique.len(), groups.len());
+        prop_assert!(groups.iter().all(|gid| schema::id::is_usable(*gid)));
     }
 }
 

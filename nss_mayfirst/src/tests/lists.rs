@@ -1,5 +1,6 @@
 //! Lists.
 
+use proptest::prelude::*;
 use schema::wire::frame::{Op, Status};
 
 use crate::buffer::Buffer;
@@ -159,6 +160,29 @@ fn pages_that_cannot_be_are_no_answer() {
     }
     let _world = World::answering(|asked| asked.reply(Status::Absent, b""));
     assert_eq!(next::<libc::passwd>(&logins(), 512), unavailable(libc::EPROTO));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nonsense_in_a_page_is_never_a_wrong_entry(flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..9)) {
+        let mut bytes = page(0, &[passwd("ana", 5000), passwd("luz", 5002), passwd("marisol", 5004)]);
+        for (at, byte) in flips {
+            // Not in the first word: another page would follow.
+            let at = 4 + at.index(bytes.len() - 4);
+            bytes[at] = byte;
+        }
+        let _world = World::answering(move |asked| asked.reply(Status::Found, &bytes));
+        let walk = logins();
+        // At most what was there, and then an end or a failure; `next` asserts that an entry lies inside its buffer.
+        let entries: Vec<_> = std::iter::from_fn(|| next::<libc::passwd>(&walk, 2048).line).take(4).collect();
+        prop_assert!(entries.len() < 4);
+        for line in entries {
+            let uid: u32 = line.split(':').nth(2).unwrap().parse().unwrap();
+            prop_assert!(schema::id::is_usable(uid));
+        }
+    }
 }
 
 #[test]
