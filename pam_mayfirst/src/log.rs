@@ -28,17 +28,28 @@ impl Level {
     }
 }
 
-/// Longest text from outside that is logged.
+/// Longest name or item from outside that is logged.
 const MAX_SHOWN: usize = 64;
+/// Longest reason of identityd that is logged.
+const MAX_REASON: usize = 400;
 
 /// A text from outside, for a log line: at most 64 bytes; what is not printable ASCII becomes `?`, so that nobody forges a line or drives a terminal.
 pub(crate) fn harmless(text: &[u8]) -> String {
-    let shown = text.iter().take(MAX_SHOWN).map(|byte| match byte {
+    printable(text, MAX_SHOWN)
+}
+
+/// A reason that identityd gives, the same way.
+pub(crate) fn reason(text: &str) -> String {
+    printable(text.as_bytes(), MAX_REASON)
+}
+
+fn printable(text: &[u8], most: usize) -> String {
+    let shown = text.iter().take(most).map(|byte| match byte {
         b' '..=b'~' => char::from(*byte),
         _ => '?',
     });
     let mut line: String = shown.collect();
-    if text.len() > MAX_SHOWN {
+    if text.len() > most {
         line.push_str("...");
     }
     line

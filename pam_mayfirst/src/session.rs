@@ -6,7 +6,7 @@ use schema::wire::message::{Reply, Request};
 use crate::client::{DAEMON, Patience};
 use crate::handle::Handle;
 use crate::home::{self, Made};
-use crate::log::{Level, harmless};
+use crate::log::{Level, harmless, reason};
 use crate::options::Options;
 use crate::stage;
 
@@ -23,8 +23,8 @@ pub(crate) fn open(pam: &mut Handle<'_>, options: &Options, flags: PamFlag) -> P
     let request = Request::OpenSession { context: pam.context(login.as_str()) };
     let session = match stage::ask(pam, options, &request, Patience::PLAIN) {
         Ok(Reply::Session(session)) => session,
-        Ok(Reply::Failed(reason)) => {
-            pam.log(Level::Error, &format!("identityd: {}", harmless(reason.as_bytes())));
+        Ok(Reply::Failed(why)) => {
+            pam.log(Level::Error, &format!("identityd: {}", reason(&why)));
             return PamResultCode::PAM_SESSION_ERR;
         }
         Ok(_) => {

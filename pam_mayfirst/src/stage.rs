@@ -10,7 +10,7 @@ use schema::wire::message::{Reply, Request, Verdict};
 use crate::client::{DAEMON, Patience};
 use crate::handle::Handle;
 use crate::local;
-use crate::log::{Level, harmless};
+use crate::log::{Level, harmless, reason};
 use crate::nss::{self, Answer};
 use crate::options::Options;
 
@@ -34,8 +34,8 @@ pub(crate) fn subject(pam: &mut Handle<'_>, options: &Options) -> Result<LoginNa
             return Err(PamResultCode::PAM_SYSTEM_ERR);
         }
     }
-    let login = LoginName::from_bytes(&user).map_err(|reason| {
-        pam.log(Level::Notice, &format!("{:?} cannot be a login: {reason}", harmless(&user)));
+    let login = LoginName::from_bytes(&user).map_err(|error| {
+        pam.log(Level::Notice, &format!("{:?} cannot be a login: {error}", harmless(&user)));
         unknown(options)
     })?;
     // No account of the directory is below FLOOR, so NSS is asked only when the line raises it.
@@ -70,8 +70,8 @@ pub(crate) fn verdict(
 ) -> Result<Verdict, PamResultCode> {
     match ask(pam, options, request, patience)? {
         Reply::Verdict(verdict) => Ok(verdict),
-        Reply::Failed(reason) => {
-            pam.log(Level::Error, &format!("identityd: {}", harmless(reason.as_bytes())));
+        Reply::Failed(why) => {
+            pam.log(Level::Error, &format!("identityd: {}", reason(&why)));
             Err(unavailable(options))
         }
         _ => {
