@@ -190,7 +190,7 @@ impl Fd {
         Self::new(unsafe { libc::fcntl(fd.0, libc::F_DUPFD_CLOEXEC, libc::STDERR_FILENO.saturating_add(1)) })
     }
 
-    /// A stream socket that no child inherits and that never blocks.
+    /// A stream socket that no child inherits and that does not block.
     pub(crate) fn unix_socket() -> Result<Self, Errno> {
         let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
         // SAFETY: numbers only.
@@ -209,14 +209,29 @@ impl Fd {
         check(unsafe { libc::connect(self.0, (&raw const address).cast(), len) } as isize).map(|_| ())
     }
 
+    /// Lets [`Self::connect`] wait at most `ms` from now on. Sending and receiving do not wait all the same.
+    pub(crate) fn wait_in_connect(&self, ms: u32) -> Result<(), Errno> {
+        let (seconds, rest) = (ms.checked_div(1000).unwrap_or(0), ms.checked_rem(1000).unwrap_or(0));
+        let time = libc::timeval { tv_sec: seconds.into(), tv_usec: rest.saturating_mul(1000).into() };
+        let len = size_of::<libc::timeval>() as libc::socklen_t;
+        // SAFETY: a value of that length.
+        let set =
+            unsafe { libc::setsockopt(self.0, libc::SOL_SOCKET, libc::SO_SNDTIMEO, (&raw const time).cast(), len) };
+        check(set as isize)?;
+        // SAFETY: numbers only; the one flag of ours, O_NONBLOCK, goes.
+        check(unsafe { libc::fcntl(self.0, libc::F_SETFL, 0) } as isize).map(|_| ())
+    }
+
     pub(crate) fn send(&self, bytes: &[u8]) -> Result<usize, Errno> {
         // SAFETY: reads as many bytes as there are. MSG_NOSIGNAL: the program's SIGPIPE is not ours to raise.
-        check(unsafe { libc::send(self.0, bytes.as_ptr().cast(), bytes.len(), libc::MSG_NOSIGNAL) })
+        check(unsafe {
+            libc::send(self.0, bytes.as_ptr().cast(), bytes.len(), libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT)
+        })
     }
 
     pub(crate) fn receive(&self, into: &mut [MaybeUninit<u8>]) -> Result<usize, Errno> {
         // SAFETY: writes at most as many bytes as there is room.
-        check(unsafe { libc::recv(self.0, into.as_mut_ptr().cast(), into.len(), 0) })
+        check(unsafe { libc::recv(self.0, into.as_mut_ptr().cast(), into.len(), libc::MSG_DONTWAIT) })
     }
 
     /// Reads up to the length of `into`; nothing is the end of the file.

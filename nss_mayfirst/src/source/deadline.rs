@@ -47,7 +47,9 @@ use crate::testing::with_patience;
 /// The moment when a call gives up.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Deadline {
-    /// Nanoseconds of CLOCK_MONOTONIC.
+    /// When it began, in nanoseconds of CLOCK_MONOTONIC.
+    begun_ns: u64,
+    /// When it is over.
     at: u64,
     /// Whether this is the whole patience, so that its end says something about the daemon.
     full: bool,
@@ -57,7 +59,8 @@ impl Deadline {
     /// From now on.
     pub(crate) fn new() -> Self {
         let ms = with_patience(|patience| patience.ms(sys::coarse_ms()));
-        Self { at: sys::now_ns().saturating_add(ms.saturating_mul(1_000_000)), full: ms != SHORT_MS }
+        let begun_ns = sys::now_ns();
+        Self { begun_ns, at: begun_ns.saturating_add(ms.saturating_mul(1_000_000)), full: ms != SHORT_MS }
     }
 
     /// What is left, in milliseconds rounded up; `None` when the time is over.
@@ -67,12 +70,24 @@ impl Deadline {
     pub(crate) fn left_ms(&self) -> Option<u32> {
         let left = self.at.saturating_sub(sys::now_ns());
         if left == 0 {
-            if self.full {
-                with_patience(|patience| patience.timed_out(sys::coarse_ms()));
-            }
+            self.remember();
             return None;
         }
         u32::try_from(left.div_ceil(1_000_000)).ok()
+    }
+
+    /// The daemon has answered that it does not know. If that took longer than a short patience it is as bad as no answer: behind it the
+    /// directory hangs.
+    pub(crate) fn disappointed(&self) {
+        if self.begun_ns.saturating_add(SHORT_MS.saturating_mul(1_000_000)) < sys::now_ns() {
+            self.remember();
+        }
+    }
+
+    fn remember(&self) {
+        if self.full {
+            with_patience(|patience| patience.timed_out(sys::coarse_ms()));
+        }
     }
 }
 

@@ -10,9 +10,6 @@ use super::{Deadline, Fault, Question, Record};
 use crate::buffer::Space;
 use crate::sys::{self, Errno, Fd, Ready};
 
-/// The longest pause before connecting again to a daemon whose backlog is full.
-const LONGEST_PAUSE_MS: u32 = 8;
-
 /// Asks; `None` is Absent.
 pub(super) fn ask(question: Question<'_>, deadline: Deadline) -> Result<Option<Reply>, Fault> {
     let id = sys::now_ns();
@@ -28,7 +25,10 @@ pub(super) fn ask(question: Question<'_>, deadline: Deadline) -> Result<Option<R
     match Status::from_raw(header.kind) {
         Some(Status::Found) if header.len <= MAX_REPLY => Ok(Some(Reply { connection, left: header.len as usize })),
         Some(Status::Absent) => Ok(None),
-        Some(Status::Unknown | Status::Busy) => Err(Fault::Unknown),
+        Some(Status::Unknown | Status::Busy) => {
+            connection.deadline.disappointed();
+            Err(Fault::Unknown)
+        }
         Some(Status::Denied) => Err(Fault::Denied),
         // No interim frame comes before the answer of a look-up.
         Some(Status::Found | Status::Malformed | Status::Version | Status::Working) | None => Err(Fault::Protocol),
@@ -96,16 +96,17 @@ impl Connection {
 
 fn connect(deadline: &Deadline) -> Result<Fd, Fault> {
     let socket = Fd::unix_socket().map_err(Fault::System)?;
-    let mut pause = 1;
+    let mut waits = false;
     loop {
         let left = deadline.left_ms().ok_or(Fault::TimedOut)?;
+        if waits {
+            socket.wait_in_connect(left).map_err(Fault::System)?;
+        }
         match with_path(|path| socket.connect(path)) {
             Ok(()) => return Ok(socket),
-            // A full backlog: unix(7) has no other way to say so.
-            Err(Errno::EAGAIN) => {
-                sys::pause_ms(pause.min(left));
-                pause = LONGEST_PAUSE_MS.min(pause.saturating_mul(2));
-            }
+            // A full backlog: unix(7) has no other way to say so. The kernel lets those who wait in connect(2) in one after the other; those
+            // who come back from a pause find that somebody else was faster.
+            Err(Errno::EAGAIN) => waits = true,
             Err(Errno::EINTR) => {}
             Err(errno) => return Err(broken(errno)),
         }

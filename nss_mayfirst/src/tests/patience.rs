@@ -48,6 +48,21 @@ fn after_a_timeout_the_next_calls_are_short() {
 }
 
 #[test]
+fn a_late_unknown_is_as_bad_as_no_answer() {
+    let _world = World::serving(|asked, stream| {
+        // What a daemon does that waits for its directory: here as long as a short patience and some.
+        let begun = std::time::Instant::now();
+        while begun.elapsed().as_millis() < 40 {
+            std::thread::yield_now();
+        }
+        let _ = stream.write_all(&asked.reply(Status::Unknown, b""));
+    })
+    .in_earnest();
+    assert_eq!(by_name(getpwnam, "ana", 1024).status, -1);
+    assert!(Deadline::new().left_ms().unwrap() <= 25);
+}
+
+#[test]
 fn the_daemon_is_told_how_long_we_wait() {
     let (send, waits) = mpsc::channel();
     let _world = World::answering(move |asked| {
