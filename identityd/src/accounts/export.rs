@@ -1,10 +1,16 @@
-//! Export back to passwd(5), shadow(5) and group(5).
+//! Export back to passwd(5), shadow(5) and group(5): the inverse of the import, ordered by id.
 
-use schema::record::Generation;
+use std::fmt::Write;
+
+use schema::date::Date;
+use schema::hash::PasswordHash;
+use schema::record::{Generation, Login, Status};
 use zeroize::Zeroizing;
 
 use super::{Accounts, AccountsError};
-use crate::directory::Quarantined;
+use crate::directory::sqlite::reading::newest;
+use crate::directory::sqlite::rows::{bytes, group, login, select_group, select_login};
+use crate::directory::{Entry, Quarantined};
 
 /// The three files, of one generation, ordered by id. Write `shadow` with mode 0600 (or 0640 root:shadow).
 pub struct Export {
@@ -12,7 +18,7 @@ pub struct Export {
     pub passwd: Vec<u8>,
     /// shadow(5); cleared when dropped.
     pub shadow: Zeroizing<Vec<u8>>,
-    /// group(5); groups whose members a rule derives are left out.
+    /// group(5); groups whose members a rule derives are left out: they exist in every directory.
     pub group: Vec<u8>,
     /// Entries that break the rules and are left out.
     pub left_out: Vec<Quarantined>,
@@ -21,11 +27,80 @@ pub struct Export {
 }
 
 impl Accounts {
-    /// The directory as account files.
+    /// The directory as account files. Shells are those that logins have, not the nologin that libc sees without the capability `shell`.
     ///
     /// # Errors
     /// The directory does not answer.
     pub async fn export(&self) -> Result<Export, AccountsError> {
-        Err(AccountsError::Invalid("export is not there yet".into()))
+        let directory = self.directory();
+        // Deferred: the first statement fixes the moment.
+        let mut moment = directory.database(directory.reader().begin().await)?;
+        let generation = directory.database(newest(&mut moment).await)?;
+        let mut left_out = Vec::new();
+        let mut passwd = String::new();
+        let mut shadow = Zeroizing::new(String::new());
+        let logins = directory.database(sqlx::query(select_login!("ORDER BY l.uid")).fetch_all(&mut *moment).await)?;
+        let hashes = sqlx::query("SELECT password_hash FROM login ORDER BY uid").fetch_all(&mut *moment).await;
+        // Reserved at once: a buffer that grows leaves copies of hashes behind.
+        shadow.reserve(logins.len().saturating_mul(schema::packed::MAX_HASH + 128));
+        for (row, hash) in logins.iter().zip(&directory.database(hashes)?) {
+            match login(row) {
+                Entry::Valid(login) => {
+                    let hash = Zeroizing::new(String::from_utf8(bytes(hash, "password_hash")).unwrap_or_default());
+                    let hash = hash.parse::<PasswordHash>().unwrap_or_else(|_| PasswordHash::none());
+                    write_passwd(&mut passwd, &login);
+                    write_shadow(&mut shadow, &login, &hash);
+                }
+                Entry::Quarantined(entry) => left_out.push(entry),
+            }
+        }
+        let mut lines = String::new();
+        let groups = sqlx::query(select_group!("WHERE g.rule IS NULL ORDER BY g.gid")).fetch_all(&mut *moment).await;
+        for row in &directory.database(groups)? {
+            match group(row) {
+                Entry::Valid(group) => {
+                    let members: Vec<&str> = group.members.iter().map(schema::name::LoginName::as_str).collect();
+                    // Writing into a String cannot fail.
+                    let _ = writeln!(lines, "{}:x:{}:{}", group.name, group.gid, members.join(","));
+                }
+                Entry::Quarantined(entry) => left_out.push(entry),
+            }
+        }
+        Ok(Export {
+            passwd: passwd.into_bytes(),
+            shadow: Zeroizing::new(shadow.as_bytes().to_vec()),
+            group: lines.into_bytes(),
+            left_out,
+            generation,
+        })
     }
+}
+
+fn write_passwd(out: &mut String, login: &Login) {
+    let Login { name, uid, gid, gecos, home, shell, .. } = login;
+    let _ = writeln!(out, "{name}:x:{uid}:{gid}:{gecos}:{home}:{shell}");
+}
+
+fn write_shadow(out: &mut String, login: &Login, hash: &PasswordHash) {
+    let aging = &login.aging;
+    let lock = match login.status {
+        Status::Active => "",
+        Status::Locked => "!",
+    };
+    let _ = write!(out, "{}:{lock}{}", login.name, hash.expose());
+    let days = [
+        aging.last_change.map(Date::days),
+        aging.min_days,
+        aging.max_days,
+        aging.warn_days,
+        aging.inactive_days,
+        aging.expires.map(Date::days),
+    ];
+    for field in days {
+        out.push(':');
+        if let Some(field) = field {
+            let _ = write!(out, "{field}");
+        }
+    }
+    out.push_str(":\n");
 }

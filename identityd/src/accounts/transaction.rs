@@ -50,6 +50,11 @@ impl Work {
         Ok(row.and_then(|row| row.try_get_unchecked::<Option<i64>, usize>(0).ok().flatten()))
     }
 
+    /// The generation at which the operation began.
+    pub(super) fn before(&self) -> Generation {
+        self.before
+    }
+
     /// Commits.
     pub(super) async fn finish<T>(mut self, value: T, warnings: Vec<Warning>) -> Result<Done<T>, AccountsError> {
         let after = reading::newest(&mut self.transaction).await;

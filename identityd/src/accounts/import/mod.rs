@@ -5,13 +5,20 @@
 //! 3. [`Accounts::import_apply`](super::Accounts::import_apply) writes the plan in one transaction. A dry run ends after the plan.
 
 mod apply;
+mod group;
+mod lines;
+mod passwd;
 mod plan;
+mod read;
+mod shadow;
+mod stock;
 
 use std::path::{Path, PathBuf};
 
 use schema::capability::{self, Capabilities};
 use schema::hash::PasswordHash;
-use schema::name::MembershipName;
+use schema::id::GroupId;
+use schema::name::{LoginName, MembershipName};
 use schema::record::{Group, Login};
 use zeroize::Zeroizing;
 
@@ -110,6 +117,8 @@ pub struct Origin {
 pub struct LoginCandidate {
     /// Where it came from.
     pub origin: Origin,
+    /// Where its password and aging came from.
+    pub shadow: Option<Origin>,
     /// The login.
     pub login: Login,
     /// Its password's hash.
@@ -166,15 +175,15 @@ pub struct Plan {
     pub findings: Vec<Finding>,
     /// Memberships to be created.
     pub memberships: Vec<MembershipName>,
-    /// Groups to be created, with the members that the import adds.
+    /// Groups to be created; their members are in `members`.
     #[serde(skip)]
     pub groups: Vec<Group>,
     /// Logins to be created.
     #[serde(skip)]
     pub logins: Vec<PlannedLogin>,
-    /// Members to be added to groups that exist: gid and uid.
+    /// Members to be added, to new groups and to those that exist.
     #[serde(skip)]
-    pub members: Vec<(u32, u32)>,
+    pub members: Vec<(GroupId, LoginName)>,
 }
 
 /// A login to be created.

@@ -1,6 +1,6 @@
 //! Logins: adding, showing, listing, changing, locking, removing, and taking a retired id back.
 
-mod change;
+pub(super) mod change;
 mod read;
 mod retire;
 

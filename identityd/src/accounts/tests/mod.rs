@@ -1,5 +1,7 @@
 //! The operations against a real SQLite file, and the rules that the database holds against raw SQL.
 
+mod files;
+mod import;
 mod operations;
 mod rules;
 

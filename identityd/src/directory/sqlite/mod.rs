@@ -78,7 +78,10 @@ impl SqliteDirectory {
             .acquire_timeout(WRITER_BUSY)
             .test_before_acquire(false)
             .connect_lazy_with(writing);
-        migrate::run(path, &writer, fresh).await?;
+        if let Err(error) = migrate::run(path, &writer, fresh).await {
+            writer.close().await;
+            return Err(error);
+        }
         let reader = SqlitePoolOptions::new()
             .max_connections(READERS)
             .acquire_timeout(ACQUIRE)
