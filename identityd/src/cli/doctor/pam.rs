@@ -17,6 +17,13 @@ struct Scenario {
     expected: Expected,
 }
 
+impl Scenario {
+    /// Whether it is about an account of /etc/passwd.
+    fn local(&self) -> bool {
+        self.about.contains("local account")
+    }
+}
+
 #[derive(Clone, Copy)]
 enum Expected {
     Admitted,
@@ -164,6 +171,9 @@ fn judge(file: &str, stack: &[Line], scenario: &Scenario) -> Option<Finding> {
         OURS => scenario.ours,
         "pam_unix.so" => scenario.unix,
         "pam_permit.so" => Code::Success,
+        // pam_localuser(8): is the name in /etc/passwd?
+        "pam_localuser.so" if scenario.local() => Code::Success,
+        "pam_localuser.so" => Code::PermDenied,
         "pam_deny.so" => Code::AuthErr,
         // Nothing is known about the others: they stay out of it.
         _ => Code::Ignore,
@@ -293,6 +303,18 @@ mod tests {
         assert_eq!(worst(&replaced("common-auth", "pam_mayfirst.so", "pam_other.so")), Severity::Error);
         assert_eq!(worst(&replaced("common-session", "pam_mayfirst.so", "pam_other.so")), Severity::Warning);
         assert_eq!(worst(&replaced("sshd", "@include common-account", "")), Severity::Error);
+    }
+
+    #[test]
+    fn a_stack_that_passes_local_accounts_by_is_fine() {
+        let findings = host(|files| {
+            for kind in ["auth", "account"] {
+                let text =
+                    format!("{kind} [success=1 default=ignore] pam_localuser.so\n{}", files[&format!("common-{kind}")]);
+                files.insert(format!("common-{kind}"), text);
+            }
+        });
+        assert_eq!(worst(&findings), Severity::Ok, "{findings:#?}");
     }
 
     #[test]
