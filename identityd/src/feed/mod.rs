@@ -1,1 +1,238 @@
 //! Notices changes of the directory and drops exactly the answers concerned.
+//!
+//! Three things make it look: a change of the database file (inotify on its folder), a message that names a generation, and a slow
+//! poll in case both were missed. Looking is one small question when nothing has changed.
+
+mod watch;
+
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use schema::record::Generation;
+use tokio::sync::{Notify, watch as channel};
+
+use crate::cache::Cache;
+use crate::daemon::Host;
+use crate::directory::{Changes, Directory, DirectoryError};
+use crate::local::Stamp;
+
+pub use watch::FileWatch;
+
+/// Opens the directory anew.
+pub type Opener = Box<dyn Fn() -> Opening + Send + Sync>;
+/// The directory being opened.
+pub type Opening = Pin<Box<dyn Future<Output = Result<Arc<dyn Directory>, DirectoryError>> + Send>>;
+
+/// Changes taken at a time.
+const BATCH: u32 = 1000;
+/// While the directory is away.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// What others see of the feed: how far it is, and how to wake it.
+#[derive(Debug)]
+pub struct Feed {
+    applied: channel::Sender<Generation>,
+    seen: channel::Sender<Generation>,
+    looked: channel::Sender<u64>,
+    wake: Notify,
+}
+
+impl Default for Feed {
+    fn default() -> Self {
+        Self {
+            applied: channel::Sender::default(),
+            seen: channel::Sender::default(),
+            looked: channel::Sender::default(),
+            wake: Notify::new(),
+        }
+    }
+}
+
+impl Feed {
+    /// The generation whose changes have all been applied, and the newest that was seen.
+    #[must_use]
+    pub fn generations(&self) -> (Generation, Generation) {
+        (*self.applied.borrow(), *self.seen.borrow())
+    }
+
+    /// Looks now, and waits until this generation is applied.
+    ///
+    /// # Errors
+    /// How far it is after `wait`.
+    pub async fn reach(&self, generation: Generation, wait: Duration) -> Result<(), Generation> {
+        let mut applied = self.applied.subscribe();
+        self.wake.notify_one();
+        let reached = tokio::time::timeout(wait, applied.wait_for(|applied| *applied >= generation)).await;
+        if matches!(reached, Ok(Ok(_))) { Ok(()) } else { Err(*self.applied.borrow()) }
+    }
+
+    /// Waits until the directory has been looked at once, whatever came of it.
+    pub async fn has_looked(&self) {
+        let _ = self.looked.subscribe().wait_for(|looked| *looked > 0).await;
+    }
+}
+
+/// The task that looks.
+pub struct Follower {
+    feed: Arc<Feed>,
+    cache: Arc<Cache>,
+    host: Weak<Host>,
+    open: Opener,
+    /// The file whose replacement means another directory.
+    file: Option<PathBuf>,
+    poll: Duration,
+    identity: Option<(u64, u64)>,
+    stamp: Option<Stamp>,
+}
+
+impl Follower {
+    /// Follows the directory that `open` opens on behalf of `host`.
+    #[must_use]
+    pub fn new(host: &Arc<Host>, open: Opener, file: Option<PathBuf>, poll: Duration) -> Self {
+        Self {
+            feed: Arc::clone(host.feed()),
+            cache: Arc::clone(host.cache()),
+            host: Arc::downgrade(host),
+            open,
+            file,
+            poll,
+            identity: None,
+            stamp: None,
+        }
+    }
+
+    /// Looks, again and again, until it is dropped.
+    pub async fn run(mut self) {
+        let mut files = FileWatch::new(self.watched());
+        loop {
+            self.look_at_local();
+            let up = self.look().await;
+            self.feed.looked.send_modify(|looked| *looked += 1);
+            let pause = if up { self.poll } else { RETRY.min(self.poll) };
+            tokio::select! {
+                () = self.feed.wake.notified() => {}
+                () = files.changed() => {}
+                () = tokio::time::sleep(pause) => files.renew(),
+            }
+        }
+    }
+
+    fn watched(&self) -> Vec<PathBuf> {
+        let mut paths = Vec::new();
+        if let Some(file) = &self.file {
+            let mut wal = file.clone().into_os_string();
+            wal.push("-wal");
+            paths.extend([file.clone(), wal.into()]);
+        }
+        if let Some(host) = self.host.upgrade() {
+            let files = host.local_files();
+            paths.extend([files.passwd.clone(), files.group.clone(), files.shells.clone()]);
+        }
+        paths
+    }
+
+    fn look_at_local(&mut self) {
+        let Some(host) = self.host.upgrade() else { return };
+        let stamp = host.local_files().stamp();
+        if self.stamp.is_some_and(|old| old != stamp) {
+            match host.read_local() {
+                Ok(()) => tracing::info!("the local accounts have changed; read again"),
+                Err(reason) => {
+                    tracing::warn!(reason, "the local accounts cannot be read; those read before stay in force");
+                    return;
+                }
+            }
+        }
+        self.stamp = Some(stamp);
+    }
+
+    /// Looks once. `false`: the directory does not answer.
+    async fn look(&mut self) -> bool {
+        let identity =
+            self.file.as_ref().map(|file| file.metadata().map(|meta| (meta.dev(), meta.ino())).unwrap_or_default());
+        if (!self.cache.source().is_open() || identity != self.identity) && !self.open(identity).await {
+            return false;
+        }
+        match self.catch_up().await {
+            Ok(()) => true,
+            Err(DirectoryError::Damaged { .. }) => {
+                // Opening it anew says what is wrong, and notices when it has been mended.
+                self.cache.source().set(None);
+                false
+            }
+            Err(_) => false,
+        }
+    }
+
+    async fn open(&mut self, identity: Option<(u64, u64)>) -> bool {
+        let source = self.cache.source();
+        // Read the generation before anybody can ask: an answer from before a change that we count as seen would stay.
+        let opened = async {
+            let directory = (self.open)().await?;
+            let generation = directory.generation().await?;
+            Ok::<_, DirectoryError>((directory, generation))
+        };
+        let (directory, generation) = match opened.await {
+            Ok(opened) => opened,
+            Err(error) => {
+                source.set(None);
+                source.failed(&error.to_string());
+                return false;
+            }
+        };
+        let known = self.identity.is_some() || *self.feed.applied.borrow() != Generation(0);
+        let same = self.identity == identity && generation >= *self.feed.applied.borrow();
+        source.set(Some(directory));
+        if known && !same {
+            tracing::warn!(directory = source.location(), "the directory has been replaced; everything is asked anew");
+            self.cache.flush().await;
+        }
+        if !(known && same) {
+            self.publish(generation);
+        }
+        self.identity = identity;
+        true
+    }
+
+    async fn catch_up(&self) -> Result<(), DirectoryError> {
+        let source = self.cache.source();
+        let newest = source.ask(|directory| async move { directory.generation().await }).await?;
+        self.feed.seen.send_replace(newest);
+        let mut applied = *self.feed.applied.borrow();
+        if newest < applied {
+            tracing::warn!(%applied, %newest, "the directory has gone back, as after a restored backup; everything is asked anew");
+            self.cache.flush().await;
+            self.publish(newest);
+            return Ok(());
+        }
+        while applied < newest {
+            match source.ask(|directory| async move { directory.changes_after(applied, BATCH).await }).await? {
+                Changes::List(changes) => match changes.last().map(|change| change.generation) {
+                    Some(last) if last > applied => {
+                        self.cache.apply(&changes).await;
+                        applied = last;
+                    }
+                    _ => applied = newest,
+                },
+                Changes::Gap => {
+                    tracing::info!(%applied, %newest, "the change log does not reach back so far; everything is asked anew");
+                    self.cache.flush().await;
+                    applied = newest;
+                }
+            }
+            self.publish(applied);
+        }
+        Ok(())
+    }
+
+    fn publish(&self, generation: Generation) {
+        self.feed.seen.send_modify(|seen| *seen = generation.max(*seen));
+        self.feed.applied.send_replace(generation);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,172 @@
-//! The server's own names and ids, from `/etc/passwd` and `/etc/group`.
+//! The server's own names and ids, from `/etc/passwd` and `/etc/group`, and its shells, from `/etc/shells`.
+//!
+//! Read by ourselves: `getpw*` would come back to us through NSS. Local accounts win: what is in here is never answered for by the
+//! directory on this server.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// Where the files are. Tests have their own.
+#[derive(Debug, Clone)]
+pub struct LocalFiles {
+    /// passwd(5)
+    pub passwd: PathBuf,
+    /// group(5)
+    pub group: PathBuf,
+    /// shells(5)
+    pub shells: PathBuf,
+}
+
+impl Default for LocalFiles {
+    fn default() -> Self {
+        Self { passwd: "/etc/passwd".into(), group: "/etc/group".into(), shells: "/etc/shells".into() }
+    }
+}
+
+/// What identifies the content of the three files without reading them.
+pub type Stamp = [Option<(u64, u64, i64, i64, u64)>; 3];
+
+impl LocalFiles {
+    /// Changes when a file changes: device, inode, mtime, size.
+    #[must_use]
+    pub fn stamp(&self) -> Stamp {
+        [&self.passwd, &self.group, &self.shells].map(|path| {
+            let meta = path.metadata().ok()?;
+            Some((meta.dev(), meta.ino(), meta.mtime(), meta.mtime_nsec(), meta.size()))
+        })
+    }
+}
+
+/// What this server has itself.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Local {
+    logins: HashMap<String, u32>,
+    uids: HashMap<u32, String>,
+    groups: HashMap<String, u32>,
+    gids: HashMap<u32, String>,
+    shells: Option<HashSet<String>>,
+}
+
+impl Local {
+    /// Reads the files. A missing shells(5) means that nothing is known about shells; the other two must be there.
+    ///
+    /// # Errors
+    /// With the name of the file.
+    pub fn read(files: &LocalFiles) -> io::Result<Self> {
+        let mut local = Self::parse(&text(&files.passwd)?, &text(&files.group)?);
+        local.shells = match text(&files.shells) {
+            Ok(shells) => Some(parse_shells(&shells)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        Ok(local)
+    }
+
+    fn parse(passwd: &str, group: &str) -> Self {
+        let mut local = Self::default();
+        for (name, id) in entries(passwd) {
+            local.logins.insert(name.into(), id);
+            local.uids.entry(id).or_insert_with(|| name.into());
+        }
+        for (name, id) in entries(group) {
+            local.groups.insert(name.into(), id);
+            local.gids.entry(id).or_insert_with(|| name.into());
+        }
+        local
+    }
+
+    /// Whether `/etc/passwd` has this name.
+    #[must_use]
+    pub fn has_login(&self, name: &str) -> bool {
+        self.logins.contains_key(name)
+    }
+
+    /// The name that `/etc/passwd` has for this uid.
+    #[must_use]
+    pub fn login_of_uid(&self, uid: u32) -> Option<&str> {
+        self.uids.get(&uid).map(String::as_str)
+    }
+
+    /// Whether `/etc/group` has this name.
+    #[must_use]
+    pub fn has_group(&self, name: &str) -> bool {
+        self.groups.contains_key(name)
+    }
+
+    /// The name that `/etc/group` has for this gid.
+    #[must_use]
+    pub fn group_of_gid(&self, gid: u32) -> Option<&str> {
+        self.gids.get(&gid).map(String::as_str)
+    }
+
+    /// Names of `/etc/passwd`.
+    pub fn logins(&self) -> impl Iterator<Item = &str> {
+        self.logins.keys().map(String::as_str)
+    }
+
+    /// Whether shells(5) lists this shell. nologin(8) and false(1) need not be listed: they let nobody in. Without the file every
+    /// shell counts as known.
+    #[must_use]
+    pub fn knows_shell(&self, shell: &str) -> bool {
+        matches!(shell, "/usr/sbin/nologin" | "/sbin/nologin" | "/bin/false" | "/usr/bin/false")
+            || self.shells.as_ref().is_none_or(|shells| shells.contains(shell))
+    }
+}
+
+fn text(path: &Path) -> io::Result<String> {
+    let bytes = std::fs::read(path)
+        .map_err(|error| io::Error::new(error.kind(), format!("cannot read {}: {error}", path.display())))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Name and id of each line. Lines without an id (NIS compatibility, comments) are not accounts.
+fn entries(text: &str) -> impl Iterator<Item = (&str, u32)> {
+    text.lines().filter_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next().filter(|name| !name.is_empty() && !name.starts_with(['#', '+', '-']))?;
+        Some((name, fields.nth(1)?.parse().ok()?))
+    })
+}
+
+fn parse_shells(text: &str) -> HashSet<String> {
+    text.lines().map(str::trim).filter(|line| line.starts_with('/')).map(Into::into).collect()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A server with `root` (0), `debian` (1000) in passwd and group, and dash, bash as shells.
+    pub(crate) fn small_server() -> Local {
+        let mut local = Local::parse(
+            "root:x:0:0:root:/root:/bin/bash\ndebian:x:1000:1000::/home/debian:/bin/bash",
+            "root:x:0:\nsudo:x:27:debian\ndebian:x:1000:\n",
+        );
+        local.shells = Some(parse_shells("# shells\n/bin/sh\n/bin/bash\n"));
+        local
+    }
+
+    #[test]
+    fn names_and_ids_of_the_files_are_known_even_without_a_last_newline() {
+        let local = small_server();
+        assert!(local.has_login("debian") && local.has_group("sudo"));
+        assert_eq!(local.login_of_uid(1000), Some("debian"));
+        assert_eq!(local.group_of_gid(27), Some("sudo"));
+        assert!(!local.has_login("sudo"));
+    }
+
+    #[test]
+    fn nis_lines_comments_and_rubbish_are_not_accounts() {
+        let local = Local::parse("+\n+::::::\n#x:x:5:5\nshort\nbad:x:no:1\n:x:7:7\n\u{0}", "");
+        assert_eq!(local, Local::default());
+    }
+
+    #[test]
+    fn nologin_is_always_known_and_others_by_the_list() {
+        let local = small_server();
+        assert!(local.knows_shell("/usr/sbin/nologin") && local.knows_shell("/bin/bash"));
+        assert!(!local.knows_shell("/bin/zsh") && !local.knows_shell("# shells"));
+    }
+}

@@ -1,1 +1,133 @@
-//! Which entries are not served, and why.
+//! Which entries are not served on this server, and why.
+//!
+//! What breaks the rules of `schema` the directory reports itself; here are the rules that need this server, or more than one
+//! entry. They are applied when an answer leaves, so a change of `/etc/passwd` counts at once without touching the cache.
+
+mod list;
+
+pub use list::QuarantineList;
+
+use schema::record::{Group, Login, Passwd};
+
+use crate::config::UnknownShell;
+use crate::local::Local;
+
+/// How a login is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Serving {
+    /// As it stands.
+    Plain,
+    /// With nologin(8) as its shell.
+    WithoutShell,
+}
+
+/// Whether this server serves this login; else the reason and the remedy.
+///
+/// # Errors
+/// The reason.
+pub fn login(login: &Login, local: &Local, unknown_shell: UnknownShell) -> Result<Serving, String> {
+    let name = login.name.as_str();
+    if local.has_login(name) {
+        return Err(format!(
+            "the name {name} is in this server's /etc/passwd; local accounts win. Remove one of the two, or rename the login"
+        ));
+    }
+    if let Some(other) = local.login_of_uid(login.uid.raw()) {
+        return Err(format!(
+            "uid {} belongs to {other} in this server's /etc/passwd. Renumber the local account (its files too) or remove it",
+            login.uid
+        ));
+    }
+    if let Some(other) = local.group_of_gid(login.gid.raw()) {
+        return Err(format!(
+            "its primary group {} is {other} in this server's /etc/group, and would give it that group's files. Renumber the local group",
+            login.gid
+        ));
+    }
+    let passwd = login.passwd();
+    if local.knows_shell(passwd.shell.as_str()) {
+        return Ok(Serving::Plain);
+    }
+    match unknown_shell {
+        UnknownShell::Nologin => Ok(Serving::WithoutShell),
+        UnknownShell::Quarantine => Err(format!(
+            "its shell {} is not in this server's /etc/shells. Install it here, change the login's shell, or set [quarantine] unknown_shell = \"nologin\"",
+            passwd.shell
+        )),
+    }
+}
+
+/// Whether this server serves this group; else the reason and the remedy.
+///
+/// # Errors
+/// The reason.
+pub fn group(group: &Group, local: &Local) -> Result<(), String> {
+    let name = group.name.as_str();
+    if local.has_group(name) {
+        return Err(format!(
+            "the name {name} is in this server's /etc/group; local groups win. Remove one of the two, or rename the group"
+        ));
+    }
+    if let Some(other) = local.group_of_gid(group.gid.raw()) {
+        return Err(format!(
+            "gid {} belongs to {other} in this server's /etc/group. Renumber the local group or remove it",
+            group.gid
+        ));
+    }
+    Ok(())
+}
+
+/// What libc sees of a login that is served like this.
+#[must_use]
+pub fn passwd(login: &Login, serving: Serving) -> Passwd {
+    let mut passwd = login.passwd();
+    if let (Serving::WithoutShell, Ok(nologin)) = (serving, schema::paths::NOLOGIN.parse()) {
+        passwd.shell = nologin;
+    }
+    passwd
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::tests::{a_group, a_login};
+    use crate::local::tests::small_server;
+
+    #[test]
+    fn a_login_with_a_local_name_uid_or_gid_is_not_served() {
+        let local = small_server();
+        let judge = |login: &Login| super::login(login, &local, UnknownShell::Quarantine);
+        assert_eq!(judge(&a_login("ada", 2000)), Ok(Serving::Plain));
+        assert!(judge(&a_login("debian", 2000)).unwrap_err().contains("/etc/passwd"));
+        assert!(judge(&a_login("ada", 1000)).unwrap_err().contains("belongs to debian"));
+        let mut login = a_login("ada", 2000);
+        login.gid = 1000.try_into().unwrap();
+        assert!(judge(&login).unwrap_err().contains("/etc/group"));
+    }
+
+    #[test]
+    fn an_unknown_shell_is_quarantined_or_shown_as_nologin() {
+        let mut login = a_login("ada", 2000);
+        login.shell = "/bin/zsh".parse().unwrap();
+        let local = small_server();
+        assert!(super::login(&login, &local, UnknownShell::Quarantine).unwrap_err().contains("/bin/zsh"));
+        let serving = super::login(&login, &local, UnknownShell::Nologin).unwrap();
+        assert_eq!(passwd(&login, serving).shell.as_str(), "/usr/sbin/nologin");
+    }
+
+    #[test]
+    fn an_unknown_shell_of_a_login_that_may_not_have_one_does_not_matter() {
+        let mut login = a_login("ada", 2000);
+        login.shell = "/bin/zsh".parse().unwrap();
+        login.capabilities = ["mail".parse().unwrap()].into();
+        assert_eq!(super::login(&login, &small_server(), UnknownShell::Quarantine), Ok(Serving::Plain));
+    }
+
+    #[test]
+    fn a_group_with_a_local_name_or_gid_is_not_served() {
+        let local = small_server();
+        assert!(group(&a_group("staff2", 3000, &[]), &local).is_ok());
+        assert!(group(&a_group("sudo", 3000, &[]), &local).is_err());
+        assert!(group(&a_group("staff2", 1000, &[]), &local).is_err());
+    }
+}

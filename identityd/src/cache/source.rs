@@ -1,0 +1,199 @@
+//! The directory as the daemon sees it: it may be away, it has a time limit, and what it does is counted.
+
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::sync::Semaphore;
+
+use crate::directory::{Directory, DirectoryError, Entry, Kind, Quarantined};
+use crate::quarantine::QuarantineList;
+use crate::telemetry::meters;
+
+/// Questions to the directory at one time; the others wait, within their time limit.
+const AT_ONE_TIME: usize = 16;
+/// After a failure the next questions fail at once for so long, instead of each waiting in turn.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// The way to the directory.
+pub struct Source {
+    directory: RwLock<Option<Arc<dyn Directory>>>,
+    health: Mutex<Health>,
+    permits: Semaphore,
+    timeout: Duration,
+    location: String,
+    quarantine: Arc<QuarantineList>,
+}
+
+/// Whether the directory answers.
+#[derive(Debug, Clone)]
+pub struct Health {
+    /// It answered last time.
+    pub reachable: bool,
+    /// Since when this is so.
+    pub since: SystemTime,
+    /// The last failure, and when.
+    pub error: Option<(String, SystemTime)>,
+    failed: Option<Instant>,
+}
+
+impl std::fmt::Debug for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Source")
+            .field("location", &self.location)
+            .field("health", &self.health())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Source {
+    /// A way to a directory that has not been opened yet.
+    #[must_use]
+    pub fn new(location: String, timeout: Duration, quarantine: Arc<QuarantineList>) -> Arc<Self> {
+        let health = Health {
+            reachable: false,
+            since: SystemTime::now(),
+            error: Some(("it has not been opened yet".into(), SystemTime::now())),
+            failed: None,
+        };
+        Arc::new(Self {
+            directory: RwLock::new(None),
+            health: Mutex::new(health),
+            permits: Semaphore::new(AT_ONE_TIME),
+            timeout,
+            location,
+            quarantine,
+        })
+    }
+
+    /// From now on, this is the directory.
+    pub fn set(&self, directory: Option<Arc<dyn Directory>>) {
+        *self.directory.write().unwrap_or_else(PoisonError::into_inner) = directory;
+    }
+
+    /// Whether there is one to ask.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.directory.read().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn location(&self) -> &str {
+        &self.location
+    }
+
+    /// What is not served.
+    #[must_use]
+    pub fn quarantine(&self) -> &QuarantineList {
+        &self.quarantine
+    }
+
+    /// Whether it answers.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Asks one question, within the time limit.
+    ///
+    /// # Errors
+    /// What the directory said, or that it said nothing.
+    pub async fn ask<T, F, A>(&self, question: F) -> Result<T, DirectoryError>
+    where
+        F: FnOnce(Arc<dyn Directory>) -> A,
+        A: Future<Output = Result<T, DirectoryError>>,
+    {
+        let directory = self.directory.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(directory) = directory else {
+            return Err(self.unavailable());
+        };
+        if self.is_pausing() {
+            return Err(self.unavailable());
+        }
+        let began = Instant::now();
+        let answer = tokio::time::timeout(self.timeout, async {
+            let _permit = self.permits.acquire().await;
+            question(directory).await
+        })
+        .await
+        .unwrap_or_else(|_| {
+            Err(DirectoryError::Unavailable {
+                directory: self.location.clone(),
+                reason: format!("no answer within {} ms", self.timeout.as_millis()),
+            })
+        });
+        meters::directory_answered(began.elapsed(), answer.is_ok());
+        match &answer {
+            Err(error @ (DirectoryError::Unavailable { .. } | DirectoryError::Damaged { .. })) => {
+                self.failed(&error.to_string());
+            }
+            _ => self.answered(),
+        }
+        answer
+    }
+
+    /// Notes a failure that was noticed elsewhere (it could not be opened).
+    pub fn failed(&self, reason: &str) {
+        let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        let news = health.reachable || health.error.as_ref().is_none_or(|(old, _)| old != reason);
+        if health.reachable {
+            health.reachable = false;
+            health.since = SystemTime::now();
+        }
+        health.error = Some((reason.into(), SystemTime::now()));
+        health.failed = Some(Instant::now());
+        drop(health);
+        meters::directory_up(false);
+        if news {
+            tracing::warn!(
+                directory = self.location,
+                reason,
+                "the directory does not answer; known entries are served from memory"
+            );
+        }
+    }
+
+    fn answered(&self) {
+        let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        health.failed = None;
+        if !health.reachable {
+            health.reachable = true;
+            health.since = SystemTime::now();
+            drop(health);
+            meters::directory_up(true);
+            tracing::info!(directory = self.location, "the directory answers");
+        }
+    }
+
+    fn is_pausing(&self) -> bool {
+        let health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        health.failed.is_some_and(|failed| failed.elapsed() < PAUSE)
+    }
+
+    /// What to say without asking.
+    #[must_use]
+    pub fn unavailable(&self) -> DirectoryError {
+        let reason = self.health().error.map_or_else(|| "it is not open".into(), |(reason, _)| reason);
+        DirectoryError::Unavailable { directory: self.location.clone(), reason }
+    }
+
+    /// The entry if it keeps the rules; else it is put on the list.
+    pub(super) fn valid<T>(&self, entry: Entry<T>) -> Option<T> {
+        match entry {
+            Entry::Valid(value) => Some(value),
+            Entry::Quarantined(quarantined) => {
+                self.note_quarantined(quarantined);
+                None
+            }
+        }
+    }
+
+    /// Puts an entry on the list of what is not served; the log says so once.
+    pub fn note_quarantined(&self, entry: Quarantined) {
+        let (kind, name, id, reason) = (entry.kind, entry.name.clone(), entry.id, entry.reason.clone());
+        if self.quarantine.add(entry) {
+            let kind = if kind == Kind::Login { "login" } else { "group" };
+            tracing::warn!(kind, name, id, reason, "not served: quarantined");
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! What this server answers: the cache, seen through its local accounts and its configuration.
+
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use schema::id::{GroupId, UserId};
+use schema::name::{GroupName, LoginName};
+use schema::packed::write;
+use schema::record::{Generation, Group, Login};
+
+use super::own::Attempts;
+use crate::auth::Pool;
+use crate::cache::{Answer, Cache, GroupAnswer, LoginAnswer};
+use crate::config::{Config, Loaded};
+use crate::directory::{Kind, Quarantined};
+use crate::feed::Feed;
+use crate::local::{Local, LocalFiles};
+use crate::quarantine::{self, Serving};
+use crate::server::{Limits, Reply};
+use crate::telemetry::Telemetry;
+use crate::telemetry::meters::RequestMeters;
+
+/// Everything that requests share.
+#[derive(Debug)]
+pub struct Host {
+    cache: Arc<Cache>,
+    feed: Arc<Feed>,
+    limits: Arc<Limits>,
+    local_files: LocalFiles,
+    local: RwLock<Arc<Local>>,
+    loaded: RwLock<Arc<Loaded>>,
+    meters: RequestMeters,
+    pub(super) telemetry: Telemetry,
+    pub(super) started: Instant,
+    pub(super) pool: Arc<Pool>,
+    pub(super) own_attempts: Attempts,
+}
+
+/// What a [`Host`] is made of.
+#[derive(Debug)]
+pub struct HostParts {
+    /// The cache in front of the directory.
+    pub cache: Arc<Cache>,
+    /// What notices changes.
+    pub feed: Arc<Feed>,
+    /// Where the local accounts are.
+    pub local_files: LocalFiles,
+    /// The configuration.
+    pub loaded: Loaded,
+    /// The pool of verifications.
+    pub pool: Arc<Pool>,
+    /// Logs and metrics.
+    pub telemetry: Telemetry,
+}
+
+/// A login that this server serves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServedLogin {
+    /// The login.
+    pub answer: Arc<LoginAnswer>,
+    /// How.
+    pub serving: Serving,
+}
+
+impl ServedLogin {
+    /// What libc gets.
+    #[must_use]
+    pub fn reply(&self) -> Reply {
+        match self.serving {
+            Serving::Plain => Reply::shared(&self.answer.passwd),
+            Serving::WithoutShell => Reply::owned(write::passwd(&quarantine::passwd(&self.answer.login, self.serving))),
+        }
+    }
+}
+
+impl Host {
+    /// Puts the parts together and reads the local accounts.
+    ///
+    /// # Errors
+    /// The local accounts cannot be read: without them a local name could be answered for.
+    pub fn new(parts: HostParts) -> std::io::Result<Arc<Self>> {
+        let local = Local::read(&parts.local_files)?;
+        Ok(Arc::new(Self {
+            cache: parts.cache,
+            feed: parts.feed,
+            limits: Limits::new(parts.loaded.config.server.clone()),
+            local_files: parts.local_files,
+            local: RwLock::new(Arc::new(local)),
+            loaded: RwLock::new(Arc::new(parts.loaded)),
+            meters: RequestMeters::new(),
+            telemetry: parts.telemetry,
+            started: Instant::now(),
+            pool: parts.pool,
+            own_attempts: Attempts::default(),
+        }))
+    }
+
+    /// The cache.
+    #[must_use]
+    pub fn cache(&self) -> &Arc<Cache> {
+        &self.cache
+    }
+
+    /// The feed.
+    #[must_use]
+    pub fn feed(&self) -> &Arc<Feed> {
+        &self.feed
+    }
+
+    /// The limits of the socket.
+    #[must_use]
+    pub fn limits(&self) -> &Arc<Limits> {
+        &self.limits
+    }
+
+    /// The counters of requests.
+    #[must_use]
+    pub fn meters(&self) -> &RequestMeters {
+        &self.meters
+    }
+
+    /// The configuration and where it is from.
+    #[must_use]
+    pub fn loaded(&self) -> Arc<Loaded> {
+        Arc::clone(&self.loaded.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The configuration.
+    #[must_use]
+    pub fn config(&self) -> impl std::ops::Deref<Target = Config> {
+        ConfigRef(self.loaded())
+    }
+
+    /// The local accounts.
+    #[must_use]
+    pub fn local(&self) -> Arc<Local> {
+        Arc::clone(&self.local.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Where the local accounts are.
+    #[must_use]
+    pub fn local_files(&self) -> &LocalFiles {
+        &self.local_files
+    }
+
+    /// Reads the local accounts again. What cannot be read leaves the old in force.
+    ///
+    /// # Errors
+    /// Which file and why.
+    pub fn read_local(&self) -> Result<(), String> {
+        let local = Local::read(&self.local_files).map_err(|error| error.to_string())?;
+        *self.local.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(local);
+        Ok(())
+    }
+
+    /// Reads the configuration and the local accounts again. A configuration with a mistake leaves the old one in force.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub fn reload(&self) -> Result<(), String> {
+        let path = self.loaded().path.clone();
+        let result = Loaded::from_file(&path).map_err(|error| error.to_string()).and_then(|loaded| {
+            self.read_local()?;
+            self.cache.set_lifetimes(loaded.config.cache.clone());
+            self.limits.set(loaded.config.server.clone());
+            self.pool.set(loaded.config.auth.clone());
+            self.telemetry.set_level(loaded.config.log.level);
+            *self.loaded.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(loaded);
+            Ok(())
+        });
+        match &result {
+            Ok(()) => tracing::info!(config = %path.display(), "read the configuration and the local accounts again"),
+            Err(reason) => tracing::error!(reason, "the new configuration was refused; the old one stays in force"),
+        }
+        result
+    }
+
+    /// Looks for changes of the directory now, and waits until this generation is applied.
+    ///
+    /// # Errors
+    /// Why it is not.
+    pub async fn refresh(&self, generation: Generation, wait: Duration) -> Result<(), String> {
+        self.feed.reach(generation, wait).await.map_err(|applied| {
+            let health = self.cache.source().health();
+            let why =
+                health.error.filter(|_| !health.reachable).map_or_else(String::new, |(error, _)| format!(": {error}"));
+            format!("generation {generation} is not visible yet (now at {applied}){why}")
+        })
+    }
+
+    /// The login of this name, if this server serves it.
+    pub async fn login_by_name(&self, name: &LoginName, wait: Duration) -> Answer<ServedLogin> {
+        if self.local().has_login(name.as_str()) {
+            return Answer::Absent;
+        }
+        self.served(self.cache.login_by_name(name, wait).await)
+    }
+
+    /// The login of this uid, if this server serves it.
+    pub async fn login_by_uid(&self, uid: UserId, wait: Duration) -> Answer<ServedLogin> {
+        if self.local().login_of_uid(uid.raw()).is_some() {
+            return Answer::Absent;
+        }
+        self.served(self.cache.login_by_uid(uid, wait).await)
+    }
+
+    fn served(&self, answer: Answer<Arc<LoginAnswer>>) -> Answer<ServedLogin> {
+        match answer {
+            Answer::Found(answer) => match self.serving(&answer.login) {
+                Ok(serving) => Answer::Found(ServedLogin { answer, serving }),
+                Err(_) => Answer::Absent,
+            },
+            Answer::Absent => Answer::Absent,
+            Answer::Unknown(reason) => Answer::Unknown(reason),
+        }
+    }
+
+    /// Whether and how this login is served here; what is not goes on the list.
+    ///
+    /// # Errors
+    /// The reason.
+    pub fn serving(&self, login: &Login) -> Result<Serving, String> {
+        let result = quarantine::login(login, &self.local(), self.loaded().config.quarantine.unknown_shell);
+        self.note(Kind::Login, login.name.as_str(), login.uid.raw(), result.as_ref().err());
+        result
+    }
+
+    /// The group of this name, if this server serves it, as libc gets it.
+    pub async fn group_by_name(&self, name: &GroupName, wait: Duration) -> Answer<Reply> {
+        if self.local().has_group(name.as_str()) {
+            return Answer::Absent;
+        }
+        self.group(self.cache.group_by_name(name, wait).await)
+    }
+
+    /// The group of this gid, if this server serves it, as libc gets it.
+    pub async fn group_by_gid(&self, gid: GroupId, wait: Duration) -> Answer<Reply> {
+        if self.local().group_of_gid(gid.raw()).is_some() {
+            return Answer::Absent;
+        }
+        self.group(self.cache.group_by_gid(gid, wait).await)
+    }
+
+    fn group(&self, answer: Answer<Arc<GroupAnswer>>) -> Answer<Reply> {
+        let found = match answer {
+            Answer::Found(found) => found,
+            Answer::Absent => return Answer::Absent,
+            Answer::Unknown(reason) => return Answer::Unknown(reason),
+        };
+        match self.served_group(&found.group) {
+            None => Answer::Absent,
+            Some(std::borrow::Cow::Borrowed(_)) => Answer::Found(Reply::shared(&found.packed)),
+            Some(std::borrow::Cow::Owned(group)) => {
+                write::group(&group).map_or(Answer::Absent, |packed| Answer::Found(Reply::owned(packed)))
+            }
+        }
+    }
+
+    /// The group as this server serves it: without members whose name is a local account, which the directory does not speak for.
+    #[must_use]
+    pub fn served_group<'a>(&self, group: &'a Group) -> Option<std::borrow::Cow<'a, Group>> {
+        let local = self.local();
+        let result = quarantine::group(group, &local);
+        self.note(Kind::Group, group.name.as_str(), group.gid.raw(), result.as_ref().err());
+        result.ok()?;
+        // Members are sorted; a server has some dozens of local accounts, a group may have 100,000 members.
+        let is_member = |name: &str| group.members.binary_search_by(|member| member.as_str().cmp(name)).is_ok();
+        if !local.logins().any(is_member) {
+            return Some(std::borrow::Cow::Borrowed(group));
+        }
+        let mut group = group.clone();
+        group.members.retain(|member| !local.has_login(member.as_str()));
+        Some(std::borrow::Cow::Owned(group))
+    }
+
+    /// All groups of a login that this server serves, the primary first, without gids of local groups.
+    pub async fn gids_of(&self, name: &LoginName, wait: Duration) -> Answer<Vec<GroupId>> {
+        match self.login_by_name(name, wait).await {
+            Answer::Found(_) => {}
+            Answer::Absent => return Answer::Absent,
+            Answer::Unknown(reason) => return Answer::Unknown(reason),
+        }
+        let local = self.local();
+        self.cache
+            .gids_of(name, wait)
+            .await
+            .map(|gids| gids.iter().copied().filter(|gid| local.group_of_gid(gid.raw()).is_none()).collect())
+    }
+
+    fn note(&self, kind: Kind, name: &str, id: u32, reason: Option<&String>) {
+        let source = self.cache.source();
+        match reason {
+            Some(reason) => {
+                source.note_quarantined(Quarantined { kind, name: name.into(), id: id.into(), reason: reason.clone() });
+            }
+            None => source.quarantine().clear(kind, name),
+        }
+    }
+}
+
+struct ConfigRef(Arc<Loaded>);
+
+impl std::ops::Deref for ConfigRef {
+    type Target = Config;
+
+    fn deref(&self) -> &Config {
+        &self.0.config
+    }
+}

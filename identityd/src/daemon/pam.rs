@@ -1,0 +1,348 @@
+//! What PAM asks: authentication, the account stage, passwords, sessions.
+//!
+//! Every refusal is logged with its reason; the caller gets the code.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use schema::date::Date;
+use schema::hash::PasswordHash;
+use schema::name::{GroupName, LoginName};
+use schema::record::{Login, Status};
+use schema::wire::frame;
+use schema::wire::message::{Outcome, PamContext, Secret, Session, Verdict};
+
+use super::Host;
+use crate::auth::{self, Crowded, Ticket};
+use crate::cache::Answer;
+use crate::directory::DirectoryError;
+use crate::policy::{self, Case, Decision};
+use crate::server::Peer;
+use crate::telemetry::meters;
+
+/// For one question of the account stage: PAM gives up after 800 ms.
+const WAIT: Duration = Duration::from_millis(600);
+/// A user (a screen locker) about itself: so many attempts at once, then one each pause.
+const OWN_ATTEMPTS: u32 = 5;
+const OWN_PAUSE: Duration = Duration::from_secs(2);
+
+/// The queue of verifications is full.
+#[derive(Debug, Clone, Copy)]
+pub struct Busy;
+
+impl Host {
+    /// A place in the queue of verifications.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn enter(&self, user: &str, peer: Peer) -> Result<Ticket, Busy> {
+        if !peer.is_root() && !self.own_attempts.take(peer.uid, OWN_ATTEMPTS, OWN_PAUSE) {
+            tracing::warn!(uid = peer.uid, "too many attempts of a user about itself");
+            return Err(Busy);
+        }
+        // A hostile name must not become a large key.
+        let user = user.get(..64).unwrap_or(user);
+        self.pool.enter(user).map_err(|crowded| {
+            let what = if crowded == Crowded::Login { "of this login" } else { "of all logins" };
+            tracing::warn!(login = user, "refused: too many verifications {what} are waiting");
+            meters::authenticated("busy");
+            Busy
+        })
+    }
+
+    /// Is this the password? Unknown, locked and passwordless logins take the time of a wrong password.
+    pub async fn authenticate(&self, context: &PamContext, password: Secret, place: Ticket) -> Verdict {
+        let began = Instant::now();
+        let verdict = self.check_password(context, password).await;
+        drop(place);
+        meters::authenticated(match verdict.outcome {
+            Outcome::Success => "success",
+            Outcome::Unavailable => "unavailable",
+            _ => "refused",
+        });
+        if verdict.outcome != Outcome::Success {
+            self.pad(began).await;
+        }
+        verdict
+    }
+
+    async fn check_password(&self, context: &PamContext, password: Secret) -> Verdict {
+        let (login, hash) = match self.login_with_hash(&context.user).await {
+            Ok(found) => found,
+            Err(reason) => return unavailable(context, "authenticate", &reason),
+        };
+        let active = login.as_ref().is_some_and(|login| login.status == Status::Active);
+        let verified = self.pool.verify(password, hash.filter(|_| active)).await;
+        let reason = match (verified, &login) {
+            (None, _) => return unavailable(context, "authenticate", "its turn in the queue did not come in time"),
+            (Some(Ok(true)), Some(login)) => {
+                tracing::info!(
+                    login = context.user,
+                    service = context.service,
+                    rhost = context.remote_host,
+                    "authenticated"
+                );
+                return Verdict { outcome: Outcome::Success, uid: Some(login.uid), info: None };
+            }
+            (Some(_), None) => "no such login here".to_owned(),
+            (Some(_), Some(login)) if login.status == Status::Locked => "the login is locked".to_owned(),
+            (Some(Ok(_)), Some(_)) => "wrong password, or none is set".to_owned(),
+            (Some(Err(reason)), Some(_)) => format!("the hash is not computed: {reason}"),
+        };
+        tracing::warn!(
+            login = context.user,
+            service = context.service,
+            rhost = context.remote_host,
+            reason,
+            "not authenticated"
+        );
+        Verdict { outcome: Outcome::AuthError, uid: None, info: None }
+    }
+
+    /// The uid that this daemon runs as.
+    #[must_use]
+    pub fn own_uid(&self) -> u32 {
+        rustix::process::geteuid().as_raw()
+    }
+
+    /// Whether this uid is that login.
+    pub async fn is_own(&self, uid: u32, user: &str) -> bool {
+        matches!(self.login(user).await, Answer::Found(login) if login.uid.raw() == uid)
+    }
+
+    /// A refusal leaves after a fixed time, or a multiple of it: its reason cannot be measured.
+    async fn pad(&self, began: Instant) {
+        let unit = self.config().auth.refusal_after.0;
+        if unit.is_zero() {
+            return;
+        }
+        let units = began.elapsed().as_nanos() / unit.as_nanos() + 1;
+        let until = unit.saturating_mul(u32::try_from(units).unwrap_or(u32::MAX));
+        tokio::time::sleep(until.saturating_sub(began.elapsed())).await;
+    }
+
+    /// The login as the directory has it now, and its hash. Not from the cache: what is decided here must be true now. Both are asked for
+    /// whoever it is, so that an unknown name costs the same.
+    async fn login_with_hash(&self, user: &str) -> Result<(Option<Login>, Option<PasswordHash>), String> {
+        let Ok(name) = user.parse::<LoginName>() else { return Ok((None, None)) };
+        let login = match self.login_by_name(&name, WAIT).await {
+            Answer::Found(served) => Some(served.answer.login.clone()),
+            Answer::Absent => None,
+            Answer::Unknown(reason) => return Err(reason),
+        };
+        let asked = name.clone();
+        let hash = self.cache().source().ask(|directory| async move { directory.password_hash(&asked).await }).await;
+        let hash = hash.map_err(|error| error.to_string())?;
+        // A local account of this name is not ours, whatever the directory has.
+        Ok(if login.is_some() { (login, hash) } else { (None, None) })
+    }
+
+    /// The account stage.
+    pub async fn account(&self, context: &PamContext) -> Verdict {
+        match self.login(&context.user).await {
+            Answer::Absent => Verdict { outcome: Outcome::UserUnknown, uid: None, info: None },
+            Answer::Unknown(reason) => unavailable(context, "account", &reason),
+            Answer::Found(login) => match self.decide(&login, &context.service).await {
+                Ok(decision) => verdict(context, "account", &login, decision),
+                Err(reason) => unavailable(context, "account", &reason),
+            },
+        }
+    }
+
+    /// The decision of the account stage with its steps. Groups that cannot be looked up are no permission: `Err`.
+    pub(super) async fn decide(&self, login: &Login, service: &str) -> Result<Decision, String> {
+        let loaded = self.loaded();
+        let groups = self.access_groups(login).await?;
+        Ok(policy::account(Case { login, groups: &groups, service, today: today() }, &loaded.config))
+    }
+
+    /// Those groups of `[access]` that the login is in.
+    async fn access_groups(&self, login: &Login) -> Result<Vec<GroupName>, String> {
+        let loaded = self.loaded();
+        let access = &loaded.config.access;
+        let mut member = Vec::new();
+        if access.allow_groups.is_empty() && access.deny_groups.is_empty() {
+            return Ok(member);
+        }
+        let gids = match self.gids_of(&login.name, WAIT).await {
+            Answer::Found(gids) => gids,
+            Answer::Absent => return Ok(member),
+            Answer::Unknown(reason) => return Err(reason),
+        };
+        for name in access.allow_groups.iter().chain(&access.deny_groups) {
+            match self.cache().group_by_name(name, WAIT).await {
+                Answer::Found(group) if gids.contains(&group.group.gid) => member.push(name.clone()),
+                Answer::Found(_) | Answer::Absent => {}
+                Answer::Unknown(reason) => return Err(reason),
+            }
+        }
+        Ok(member)
+    }
+
+    pub(super) async fn login(&self, user: &str) -> Answer<Arc<Login>> {
+        match user.parse() {
+            Ok(name) => self.login_by_name(&name, WAIT).await.map(|served| Arc::new(served.answer.login.clone())),
+            Err(_) => Answer::Absent,
+        }
+    }
+
+    /// May the password be changed now?
+    pub async fn may_change_password(&self, context: &PamContext, by_root: bool) -> Verdict {
+        match self.login(&context.user).await {
+            Answer::Absent => Verdict { outcome: Outcome::UserUnknown, uid: None, info: None },
+            Answer::Unknown(reason) => unavailable(context, "password", &reason),
+            Answer::Found(login) => {
+                verdict(context, "password", &login, policy::change_password(&login, by_root, today()))
+            }
+        }
+    }
+
+    /// Sets a new password. Without the old one it is a reset by root, which only has to be a password at all.
+    pub async fn change_password(
+        &self,
+        context: &PamContext,
+        old: Option<Secret>,
+        new: Secret,
+        place: Ticket,
+    ) -> Verdict {
+        let began = Instant::now();
+        let verdict = self.set_password(context, old, new).await;
+        drop(place);
+        if verdict.outcome == Outcome::AuthError {
+            self.pad(began).await;
+        }
+        verdict
+    }
+
+    async fn set_password(&self, context: &PamContext, old: Option<Secret>, new: Secret) -> Verdict {
+        let (login, hash) = match self.login_with_hash(&context.user).await {
+            Ok((Some(login), hash)) => (login, hash),
+            Ok((None, _)) if old.is_none() => return Verdict { outcome: Outcome::UserUnknown, uid: None, info: None },
+            Ok((None, _)) => {
+                let _ = self.pool.verify(new, None).await;
+                return Verdict { outcome: Outcome::AuthError, uid: None, info: None };
+            }
+            Err(reason) => return unavailable(context, "password", &reason),
+        };
+        let by_root = old.is_none();
+        let may = policy::change_password(&login, by_root, today());
+        if may.outcome != Outcome::Success {
+            return verdict(context, "password", &login, may);
+        }
+        if let Some(old) = &old {
+            match self.pool.verify(old.clone(), hash.clone()).await {
+                Some(Ok(true)) => {}
+                Some(_) => {
+                    tracing::warn!(
+                        login = context.user,
+                        service = context.service,
+                        "password not changed: the old one is wrong"
+                    );
+                    return Verdict { outcome: Outcome::AuthError, uid: None, info: None };
+                }
+                None => return unavailable(context, "password", "its turn in the queue did not come in time"),
+            }
+            if let Err(reason) = auth::rules(&new, old, &login.name, self.config().password.min_length) {
+                return rejected(&login, reason);
+            }
+        }
+        let made = match self.pool.run(move || auth::new_hash(new.expose())).await {
+            Some(Ok(made)) => made,
+            Some(Err(error)) => return rejected(&login, error.to_string()),
+            None => return unavailable(context, "password", "its turn in the queue did not come in time"),
+        };
+        // A reset overwrites whatever is there; a change only what was verified.
+        let expected = if by_root { None } else { hash };
+        let name = login.name.clone();
+        let stored = self
+            .cache()
+            .source()
+            .ask(|directory| async move { directory.set_password(&name, expected.as_ref(), &made, today()).await })
+            .await;
+        match stored {
+            Ok(generation) => {
+                // Aging is part of the cached login: the next question must see the change.
+                let _ = self.refresh(generation, Duration::from_secs(1)).await;
+                tracing::info!(login = context.user, service = context.service, by_root, "password changed");
+                Verdict { outcome: Outcome::Success, uid: Some(login.uid), info: None }
+            }
+            Err(error @ (DirectoryError::Refused(_) | DirectoryError::Conflict)) => rejected(&login, error.to_string()),
+            Err(error) => unavailable(context, "password", &error.to_string()),
+        }
+    }
+
+    /// What a session finds. Only a home below `[home] root` is to be created.
+    ///
+    /// # Errors
+    /// The login is not there, or cannot be looked up.
+    pub async fn open_session(&self, context: &PamContext) -> Result<Session, String> {
+        let login = match self.login(&context.user).await {
+            Answer::Found(login) => login,
+            Answer::Absent => return Err(format!("{} is not a login of this server", context.user)),
+            Answer::Unknown(reason) => return Err(reason),
+        };
+        let loaded = self.loaded();
+        let home = &loaded.config.home;
+        tracing::info!(
+            login = context.user,
+            service = context.service,
+            rhost = context.remote_host,
+            "a session begins"
+        );
+        Ok(Session {
+            uid: login.uid,
+            gid: login.gid,
+            create: home.create && std::path::Path::new(login.home.as_str()).starts_with(&home.root),
+            home: login.home.clone(),
+            mode: home.mode_bits(),
+            skeleton: home.skeleton.to_string_lossy().into_owned(),
+        })
+    }
+
+    /// Lines for authorized_keys(5). A locked or expired login has none here: sshd asks before the account stage, and says less this way.
+    ///
+    /// # Errors
+    /// The status to answer with.
+    pub async fn ssh_keys(&self, user: &str, wait: Duration) -> Result<Vec<String>, frame::Status> {
+        let login = match self.login(user).await {
+            Answer::Found(login) => login,
+            Answer::Absent => return Ok(Vec::new()),
+            Answer::Unknown(_) => return Err(frame::Status::Unknown),
+        };
+        if login.status == Status::Locked {
+            tracing::warn!(login = user, reason = "the login is locked", "no keys given");
+            return Ok(Vec::new());
+        }
+        match self.cache().ssh_keys(&login.name, wait).await {
+            Answer::Found(keys) => Ok(keys.iter().map(|key| key.line.clone()).collect()),
+            Answer::Absent => Ok(Vec::new()),
+            Answer::Unknown(_) => Err(frame::Status::Unknown),
+        }
+    }
+}
+
+fn today() -> Date {
+    Date::of(SystemTime::now())
+}
+
+fn verdict(context: &PamContext, stage: &'static str, login: &Login, decision: Decision) -> Verdict {
+    let PamContext { service, user, remote_host, .. } = context;
+    match decision.outcome {
+        Outcome::Success => tracing::debug!(login = user, service, stage, "permitted"),
+        outcome => {
+            let reason = decision.reason();
+            tracing::warn!(login = user, service, rhost = remote_host, stage, ?outcome, reason, "refused");
+        }
+    }
+    Verdict { outcome: decision.outcome, uid: Some(login.uid), info: decision.info }
+}
+
+fn unavailable(context: &PamContext, stage: &'static str, reason: &str) -> Verdict {
+    tracing::error!(login = context.user, service = context.service, stage, reason, "could not be decided");
+    Verdict { outcome: Outcome::Unavailable, uid: None, info: None }
+}
+
+fn rejected(login: &Login, reason: String) -> Verdict {
+    tracing::info!(login = %login.name, reason, "the new password was not accepted");
+    Verdict { outcome: Outcome::PasswordRejected, uid: Some(login.uid), info: Some(reason) }
+}

@@ -1,0 +1,77 @@
+//! What the daemon says about itself: the JSON of `docs/status.md`.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+
+use super::Host;
+use crate::config::DirectoryConfig;
+
+/// Quarantined entries that a report names; the rest is counted.
+const NAMED: usize = 200;
+
+impl Host {
+    /// The JSON of `Request::Status`; details for root only.
+    pub async fn status(&self, details: bool) -> String {
+        let loaded = self.loaded();
+        let health = self.cache().source().health();
+        let (quarantined, entries) = self.cache().source().quarantine().snapshot(NAMED);
+        let (applied, seen) = self.feed().generations();
+        let word = match (health.reachable, self.cache().sizes().await) {
+            (true, _) => "ok",
+            (false, (0, _)) => "down",
+            (false, _) => "degraded",
+        };
+        let mut status = json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "pid": std::process::id(),
+            "uptime_seconds": self.started.elapsed().as_secs(),
+            "health": word,
+            "mode": "lookup",
+            "generation": { "seen": applied.0, "directory": seen.0 },
+            "quarantined": quarantined,
+            "details": details,
+        });
+        let DirectoryConfig::Sqlite { path, .. } = &loaded.config.directory;
+        let mut directory = json!({ "kind": "sqlite", "reachable": health.reachable, "since": seconds(health.since) });
+        if details {
+            directory["location"] = json!(path);
+            directory["error"] =
+                if health.reachable { Value::Null } else { json!(health.error.as_ref().map(|(text, _)| text)) };
+            directory["last_error"] =
+                json!(health.error.as_ref().map(|(text, at)| json!({ "text": text, "at": seconds(*at) })));
+            let [hits, misses, stale, joined] = self.cache().meters().totals();
+            let (kept, absent) = self.cache().sizes().await;
+            status["cache"] = json!({ "entries": kept, "absent": absent, "hits": hits, "misses": misses, "stale": stale, "joined": joined });
+            status["connections"] = json!(self.limits().connections());
+            status["quarantine"] = json!(entries);
+            status["warnings"] = json!(self.warnings());
+            status["config"] = json!({ "path": loaded.path, "loaded": seconds(loaded.at) });
+        }
+        status["directory"] = directory;
+        status.to_string()
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// The Prometheus text.
+    pub async fn metrics_text(&self) -> String {
+        let (kept, absent) = self.cache().sizes().await;
+        let (quarantined, _) = self.cache().source().quarantine().snapshot(0);
+        let (applied, _) = self.feed().generations();
+        self.telemetry.render(&[
+            ("identityd_cache_entries", kept as f64),
+            ("identityd_cache_absent_entries", absent as f64),
+            ("identityd_quarantined_entries", quarantined as f64),
+            ("identityd_generation", applied.0 as f64),
+            ("identityd_connections", f64::from(self.limits().connections())),
+            ("identityd_uptime_seconds", self.started.elapsed().as_secs() as f64),
+        ])
+    }
+}
+
+fn seconds(at: SystemTime) -> u64 {
+    at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}

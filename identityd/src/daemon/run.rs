@@ -1,0 +1,127 @@
+//! From the arguments to the end.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use super::listen::Listening;
+use super::lock::Lock;
+use super::watchdog::{self, tell};
+use super::{Args, Host, HostParts, harden, open};
+use crate::auth::Pool;
+use crate::cache::{Cache, Source};
+use crate::config::{DirectoryConfig, Loaded};
+use crate::feed::{Feed, Follower};
+use crate::local::LocalFiles;
+use crate::quarantine::QuarantineList;
+use crate::server;
+use crate::telemetry::{self, Telemetry};
+
+/// For requests under way when we are asked to stop.
+const GRACE: Duration = Duration::from_secs(2);
+
+pub(super) fn run(args: &Args) -> Result<(), String> {
+    let mut loaded = Loaded::from_file(&args.config).map_err(|error| error.to_string())?;
+    harden::refuse_root()?;
+    harden::harden()?;
+    let telemetry = Telemetry::install(&loaded.config.log)?;
+    let wanted = loaded.config.server.connections;
+    let possible = harden::descriptors_for(wanted);
+    if possible < wanted {
+        tracing::warn!(
+            wanted,
+            possible,
+            "the limit of open files is too low for [server] connections; raise LimitNOFILE="
+        );
+        loaded.config.server.connections = possible.max(16);
+        loaded.config.server.reserved_for_root = loaded.config.server.reserved_for_root.min(possible / 2);
+    }
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(std::thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, 4)))
+        .enable_all()
+        .build()
+        .map_err(|error| format!("cannot start: {error}"))?
+        .block_on(live(loaded, telemetry))
+}
+
+async fn live(loaded: Loaded, telemetry: Telemetry) -> Result<(), String> {
+    let socket = Path::new(schema::paths::SOCKET.to_str().unwrap_or_default());
+    let _lock = Lock::take(Path::new(schema::paths::STATE_DIR), &socket.with_file_name("pid"))?;
+    let (listener, _socket_file) = Listening::take(socket)?.split();
+
+    let DirectoryConfig::Sqlite { path, poll, timeout } = loaded.config.directory.clone();
+    let source = Source::new(format!("sqlite {}", path.display()), timeout.0, Arc::new(QuarantineList::default()));
+    let metrics = loaded.config.metrics.listen();
+    let pool = Pool::new(loaded.config.auth.clone()).map_err(|error| error.to_string())?;
+    let host = Host::new(HostParts {
+        pool,
+        cache: Cache::new(source, loaded.config.cache.clone()),
+        feed: Arc::new(Feed::default()),
+        local_files: LocalFiles::default(),
+        loaded,
+        telemetry,
+    })
+    .map_err(|error| format!("{error}. Without the local accounts a local name could be answered for"))?;
+
+    tokio::spawn(Follower::new(&host, open::sqlite(path.clone()), Some(path), poll.0).run());
+    tokio::spawn(upkeep(Arc::clone(&host)));
+    if let Some(address) = metrics {
+        let host = Arc::clone(&host);
+        tokio::spawn(async move {
+            if let Err(error) = telemetry::listen(host, address).await {
+                tracing::error!(%error, "[metrics] listen cannot be used; metrics are still on the socket");
+            }
+        });
+    }
+
+    let (stop, stopped) = watch::channel(false);
+    let serving = tokio::spawn(server::serve(Arc::clone(&host), listener, stopped));
+    tokio::spawn(watchdog::run(socket.into()));
+    // Ready with or without the directory: boot must not hang. But the first look should have its chance.
+    let _ = tokio::time::timeout(Duration::from_secs(1), host.feed().has_looked()).await;
+    tell(&[NotifyState::Ready, NotifyState::Status("answers look-ups")]);
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), pid = std::process::id(), "ready");
+
+    until_told_to_stop(&host).await?;
+    tell(&[NotifyState::Stopping]);
+    tracing::info!("stopping");
+    stop.send_replace(true);
+    let _ = serving.await;
+    let limit = tokio::time::Instant::now() + GRACE;
+    while host.limits().connections() > 0 && tokio::time::Instant::now() < limit {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    Ok(())
+}
+
+async fn until_told_to_stop(host: &Host) -> Result<(), String> {
+    let listen = |kind| signal(kind).map_err(|error| format!("cannot listen to signals: {error}"));
+    let mut hangup = listen(SignalKind::hangup())?;
+    let mut terminate = listen(SignalKind::terminate())?;
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    loop {
+        tokio::select! {
+            _ = hangup.recv() => {
+                if let Ok(now) = NotifyState::monotonic_usec_now() {
+                    tell(&[NotifyState::Reloading, now]);
+                }
+                // Refused: the log says why, and the old configuration goes on.
+                let _ = host.reload();
+                tell(&[NotifyState::Ready]);
+            }
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+        }
+    }
+}
+
+async fn upkeep(host: Arc<Host>) {
+    loop {
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        host.telemetry.upkeep();
+    }
+}

@@ -1,0 +1,1 @@
+//! The feed on a directory in memory.

@@ -1,0 +1,73 @@
+//! The look-ups of NSS: one name or id in, one packed record out.
+
+use std::sync::Arc;
+
+use schema::id::{GroupId, UserId};
+use schema::name::{GroupName, LoginName};
+use schema::packed::write;
+use schema::record::{Aging, Login};
+use schema::wire::frame::{Op, Status};
+
+use super::Reply;
+use super::connection::Asked;
+use crate::cache::Answer;
+use crate::config::ShadowHash;
+use crate::daemon::Host;
+
+/// Answers one look-up. A name or id that cannot exist is Absent, not Malformed: `getent passwd a:b` has a certain answer.
+pub(super) async fn answer(host: &Arc<Host>, asked: &Asked, payload: &[u8]) -> Reply {
+    match asked.op {
+        Op::PasswdByName => match LoginName::from_bytes(payload) {
+            Ok(name) => Reply::of(host.login_by_name(&name, asked.wait).await.map(|login| login.reply())),
+            Err(_) => Reply::bare(Status::Absent),
+        },
+        Op::PasswdByUid => match id(payload).map(UserId::try_from) {
+            Some(Ok(uid)) => Reply::of(host.login_by_uid(uid, asked.wait).await.map(|login| login.reply())),
+            Some(Err(_)) => Reply::bare(Status::Absent),
+            None => Reply::bare(Status::Malformed),
+        },
+        Op::GroupByName => match GroupName::from_bytes(payload) {
+            Ok(name) => Reply::of(host.group_by_name(&name, asked.wait).await),
+            Err(_) => Reply::bare(Status::Absent),
+        },
+        Op::GroupByGid => match id(payload).map(GroupId::try_from) {
+            Some(Ok(gid)) => Reply::of(host.group_by_gid(gid, asked.wait).await),
+            Some(Err(_)) => Reply::bare(Status::Absent),
+            None => Reply::bare(Status::Malformed),
+        },
+        Op::Initgroups => match LoginName::from_bytes(payload) {
+            Ok(name) => Reply::of(host.gids_of(&name, asked.wait).await.map(|gids| Reply::owned(write::gids(&gids)))),
+            Err(_) => Reply::bare(Status::Absent),
+        },
+        Op::ShadowByName if !asked.peer.is_root() => Reply::bare(Status::Denied),
+        Op::ShadowByName => match LoginName::from_bytes(payload) {
+            Ok(name) => match host.login_by_name(&name, asked.wait).await {
+                Answer::Found(served) => shadow(host, &served.answer.login).await,
+                Answer::Absent => Reply::bare(Status::Absent),
+                Answer::Unknown(reason) => Reply::of(Answer::Unknown(reason)),
+            },
+            Err(_) => Reply::bare(Status::Absent),
+        },
+        Op::PasswdList | Op::GroupList | Op::ShadowList | Op::Message => Reply::bare(Status::Malformed),
+    }
+}
+
+async fn shadow(host: &Arc<Host>, login: &Login) -> Reply {
+    if host.config().nss.shadow_hash == ShadowHash::Nobody {
+        return packed_shadow(login.name.as_str(), "*", &login.aging);
+    }
+    let name = login.name.clone();
+    match host.cache().source().ask(|directory| async move { directory.password_hash(&name).await }).await {
+        Ok(hash) => packed_shadow(login.name.as_str(), hash.as_ref().map_or("*", |hash| hash.expose()), &login.aging),
+        Err(error) => Reply::of(Answer::Unknown(error.to_string())),
+    }
+}
+
+fn packed_shadow(name: &str, hash: &str, aging: &Aging) -> Reply {
+    write::shadow(name, hash, aging).map_or_else(|_| Reply::bare(Status::Unknown), Reply::owned)
+}
+
+/// An id is exactly four bytes.
+pub(super) fn id(payload: &[u8]) -> Option<u32> {
+    payload.try_into().ok().map(u32::from_le_bytes)
+}

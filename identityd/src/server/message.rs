@@ -1,0 +1,100 @@
+//! The messages of PAM and identityctl: who may ask, and which room answers.
+
+use std::sync::Arc;
+
+use schema::wire::frame::Status;
+use schema::wire::message::{Reply as Message, Request};
+
+use super::connection::{Asked, Line};
+use super::{Peer, Reply};
+use crate::daemon::Host;
+
+/// The client has left.
+pub(super) struct Gone;
+
+/// Answers one message.
+pub(super) async fn answer(
+    host: &Arc<Host>,
+    asked: &Asked,
+    payload: &[u8],
+    line: &mut Line<'_>,
+) -> Result<Reply, Gone> {
+    let Ok(request) = postcard::from_bytes::<Request>(payload) else {
+        return Ok(Reply::bare(Status::Malformed));
+    };
+    if !may(host, asked.peer, &request).await {
+        return Ok(Reply::bare(Status::Denied));
+    }
+    let root = asked.peer.is_root();
+    let message = match request {
+        Request::Status => Message::Status(host.status(root).await),
+        Request::Metrics => Message::Metrics(host.metrics_text().await),
+        Request::Refresh { generation } => done(host.refresh(generation, asked.wait).await),
+        Request::Reload => done(host.reload()),
+        Request::Why { login, service } => Message::Why(host.why(&login, service.as_deref()).await),
+        Request::SshKeys { login } => match host.ssh_keys(&login, asked.wait).await {
+            Ok(lines) => Message::SshKeys(lines),
+            Err(status) => return Ok(Reply::bare(status)),
+        },
+        Request::Account { context } => Message::Verdict(host.account(&context).await),
+        Request::MayChangePassword { context, by_root } => {
+            Message::Verdict(host.may_change_password(&context, by_root && root).await)
+        }
+        Request::OpenSession { context } => match host.open_session(&context).await {
+            Ok(session) => Message::Session(session),
+            Err(reason) => Message::Failed(reason),
+        },
+        Request::CloseSession { context } => {
+            tracing::debug!(service = context.service, login = context.user, "a session has ended");
+            Message::Done
+        }
+        Request::Authenticate { context, password } => {
+            let Ok(place) = host.enter(&context.user, asked.peer) else {
+                return Ok(Reply::bare(Status::Busy));
+            };
+            // At once, so that PAM knows within its 800 ms that somebody is working on it.
+            line.working().await?;
+            Message::Verdict(host.authenticate(&context, password, place).await)
+        }
+        Request::ChangePassword { context, old, new } => {
+            if old.is_none() && !root {
+                return Ok(Reply::bare(Status::Denied));
+            }
+            let Ok(place) = host.enter(&context.user, asked.peer) else {
+                return Ok(Reply::bare(Status::Busy));
+            };
+            line.working().await?;
+            Message::Verdict(host.change_password(&context, old, new, place).await)
+        }
+    };
+    Ok(encode(&message))
+}
+
+/// Who may ask what: root everything, everybody how we are, a user about itself, and the daemon's own user for keys
+/// (`AuthorizedKeysCommandUser`).
+async fn may(host: &Host, peer: Peer, request: &Request) -> bool {
+    if peer.is_root() {
+        return true;
+    }
+    match request {
+        Request::Status | Request::Metrics => true,
+        Request::SshKeys { login } => peer.uid == host.own_uid() || host.is_own(peer.uid, login).await,
+        Request::Why { login, .. } => host.is_own(peer.uid, login).await,
+        Request::Authenticate { context, .. }
+        | Request::Account { context }
+        | Request::MayChangePassword { context, .. }
+        | Request::ChangePassword { context, .. } => host.is_own(peer.uid, &context.user).await,
+        Request::OpenSession { .. } | Request::CloseSession { .. } | Request::Refresh { .. } | Request::Reload => false,
+    }
+}
+
+fn done(result: Result<(), String>) -> Message {
+    match result {
+        Ok(()) => Message::Done,
+        Err(reason) => Message::Failed(reason),
+    }
+}
+
+fn encode(message: &Message) -> Reply {
+    postcard::to_allocvec(message).map_or_else(|_| Reply::bare(Status::Unknown), Reply::owned)
+}

@@ -1,0 +1,81 @@
+//! A reply before it is written.
+
+use std::sync::Arc;
+
+use schema::wire::frame::{MAX_REPLY, Status};
+use zeroize::Zeroize;
+
+use crate::cache::Answer;
+
+/// Status and payload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// How it ended.
+    pub status: Status,
+    payload: Payload,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Payload {
+    Nothing,
+    /// The cache's own bytes: not copied, whatever their size.
+    Shared(Arc<[u8]>),
+    Owned(Vec<u8>),
+}
+
+impl Reply {
+    /// A status alone.
+    #[must_use]
+    pub fn bare(status: Status) -> Self {
+        Self { status, payload: Payload::Nothing }
+    }
+
+    /// Found: these bytes of the cache.
+    #[must_use]
+    pub fn shared(bytes: &Arc<[u8]>) -> Self {
+        Self { status: Status::Found, payload: Payload::Shared(Arc::clone(bytes)) }
+    }
+
+    /// Found: these bytes. More than a frame holds is Unknown: it cannot be said.
+    #[must_use]
+    pub fn owned(bytes: Vec<u8>) -> Self {
+        if bytes.len() > MAX_REPLY as usize {
+            return Self::bare(Status::Unknown);
+        }
+        Self { status: Status::Found, payload: Payload::Owned(bytes) }
+    }
+
+    /// The reply to an answer of the cache.
+    #[must_use]
+    pub fn of(answer: Answer<Self>) -> Self {
+        match answer {
+            Answer::Found(reply) => reply,
+            Answer::Absent => Self::bare(Status::Absent),
+            Answer::Unknown(reason) => {
+                tracing::debug!(reason, "unknown");
+                Self::bare(Status::Unknown)
+            }
+        }
+    }
+
+    /// The payload.
+    #[must_use]
+    pub fn payload(&self) -> &[u8] {
+        match &self.payload {
+            Payload::Nothing => &[],
+            Payload::Shared(bytes) => bytes,
+            Payload::Owned(bytes) => bytes,
+        }
+    }
+}
+
+impl Drop for Reply {
+    /// A shadow record may hold a hash.
+    fn drop(&mut self) {
+        if let Payload::Owned(bytes) = &mut self.payload
+            && bytes.len() < 4096
+        {
+            bytes.zeroize();
+        }
+    }
+}
