@@ -7,11 +7,14 @@ use super::pam_stack::{Code, Line, lines, run};
 
 const CHECK: &str = "pam";
 const OURS: &str = "pam_mayfirst.so";
-const UPDATE: &str = "run: pam-auth-update --force --enable mayfirst (this drops lines edited by hand)";
+const UPDATE: &str =
+    "run: pam-auth-update --force --enable mayfirst mayfirst-password (this drops lines edited by hand)";
 
 /// What a stack must make of the answers of pam_mayfirst and pam_unix.
 struct Scenario {
     about: &'static str,
+    /// The account is in the server's own /etc/passwd.
+    local: bool,
     ours: Code,
     unix: Code,
     expected: Expected,
@@ -36,37 +39,49 @@ enum Expected {
 const AUTH: &[Scenario] = &[
     Scenario {
         about: "the right password of a directory login",
+        local: false,
         ours: Code::Success,
         unix: Code::AuthErr,
         expected: Expected::Admitted,
     },
     Scenario {
         about: "the right password of a local account",
+        local: true,
         ours: Code::Ignore,
         unix: Code::Success,
         expected: Expected::Admitted,
     },
     Scenario {
         about: "a local account while identityd is away",
+        local: true,
         ours: Code::AuthinfoUnavail,
         unix: Code::Success,
         expected: Expected::Admitted,
     },
     Scenario {
         about: "the wrong password of a directory login",
+        local: false,
         ours: Code::AuthErr,
         unix: Code::AuthErr,
         expected: Expected::Denied,
     },
-    Scenario { about: "too many attempts", ours: Code::Maxtries, unix: Code::AuthErr, expected: Expected::Denied },
+    Scenario {
+        about: "too many attempts",
+        local: false,
+        ours: Code::Maxtries,
+        unix: Code::AuthErr,
+        expected: Expected::Denied,
+    },
     Scenario {
         about: "a directory login while identityd is away",
+        local: false,
         ours: Code::AuthinfoUnavail,
         unix: Code::UserUnknown,
         expected: Expected::Denied,
     },
     Scenario {
         about: "the wrong password of a local account",
+        local: true,
         ours: Code::Ignore,
         unix: Code::AuthErr,
         expected: Expected::Denied,
@@ -76,37 +91,49 @@ const AUTH: &[Scenario] = &[
 const ACCOUNT: &[Scenario] = &[
     Scenario {
         about: "a directory login in order",
+        local: false,
         ours: Code::Success,
         unix: Code::Success,
         expected: Expected::Admitted,
     },
-    Scenario { about: "a local account", ours: Code::Ignore, unix: Code::Success, expected: Expected::Admitted },
+    Scenario {
+        about: "a local account",
+        local: true,
+        ours: Code::Ignore,
+        unix: Code::Success,
+        expected: Expected::Admitted,
+    },
     Scenario {
         about: "a locked login",
+        local: false,
         ours: Code::PermDenied,
         unix: Code::Success,
         expected: Expected::DeniedOutright,
     },
     Scenario {
         about: "an expired login",
+        local: false,
         ours: Code::AcctExpired,
         unix: Code::Success,
         expected: Expected::DeniedOutright,
     },
     Scenario {
         about: "a login while identityd is away",
+        local: false,
         ours: Code::AuthinfoUnavail,
         unix: Code::Success,
         expected: Expected::DeniedOutright,
     },
     Scenario {
         about: "a locked login whose password has also aged",
+        local: false,
         ours: Code::PermDenied,
         unix: Code::NewAuthtokReqd,
         expected: Expected::DeniedOutright,
     },
     Scenario {
         about: "a login whose password has aged",
+        local: false,
         ours: Code::NewAuthtokReqd,
         unix: Code::Success,
         expected: Expected::NewPassword,
@@ -116,18 +143,21 @@ const ACCOUNT: &[Scenario] = &[
 const PASSWORD: &[Scenario] = &[
     Scenario {
         about: "a directory login's new password",
+        local: false,
         ours: Code::Success,
         unix: Code::UserUnknown,
         expected: Expected::Admitted,
     },
     Scenario {
         about: "a local account's new password",
+        local: true,
         ours: Code::Ignore,
         unix: Code::Success,
         expected: Expected::Admitted,
     },
     Scenario {
         about: "a refused new password",
+        local: false,
         ours: Code::AuthtokErr,
         unix: Code::UserUnknown,
         expected: Expected::Denied,
@@ -170,6 +200,8 @@ fn judge(file: &str, stack: &[Line], scenario: &Scenario) -> Option<Finding> {
     let code = run(stack, |module| match module {
         OURS => scenario.ours,
         "pam_unix.so" => scenario.unix,
+        "pam_localuser.so" if scenario.local => Code::Success,
+        "pam_localuser.so" => Code::PermDenied,
         "pam_permit.so" => Code::Success,
         // pam_localuser(8): is the name in /etc/passwd?
         "pam_localuser.so" if scenario.local() => Code::Success,
@@ -235,9 +267,10 @@ mod tests {
     use super::super::{Severity, worst};
     use super::*;
 
-    const AUTH_STACK: &str = "auth [success=2 default=ignore] pam_mayfirst.so\nauth [success=1 default=ignore] pam_unix.so nullok try_first_pass\nauth requisite pam_deny.so\nauth required pam_permit.so\n";
-    const ACCOUNT_STACK: &str = "account [success=ok ignore=ignore user_unknown=ignore new_authtok_reqd=ok default=die] pam_mayfirst.so\naccount [success=1 new_authtok_reqd=done default=ignore] pam_unix.so\naccount requisite pam_deny.so\naccount required pam_permit.so\n";
-    const PASSWORD_STACK: &str = "password [success=2 ignore=ignore user_unknown=ignore default=die] pam_mayfirst.so\npassword [success=1 default=ignore] pam_unix.so obscure use_authtok try_first_pass yescrypt\npassword requisite pam_deny.so\npassword required pam_permit.so\n";
+    // What pam-auth-update makes of packaging/pam-configs on Debian 12; tests/tests/pam_stack.rs holds it against a real one.
+    const AUTH_STACK: &str = "auth [success=1 default=ignore] pam_localuser.so\nauth [success=2 ignore=ignore user_unknown=ignore default=die] pam_mayfirst.so\nauth [success=1 default=ignore] pam_unix.so nullok try_first_pass\nauth requisite pam_deny.so\nauth required pam_permit.so\n";
+    const ACCOUNT_STACK: &str = "account [success=1 default=ignore] pam_localuser.so\naccount [success=2 new_authtok_reqd=done ignore=ignore user_unknown=ignore default=die] pam_mayfirst.so\naccount [success=1 new_authtok_reqd=done default=ignore] pam_unix.so\naccount requisite pam_deny.so\naccount required pam_permit.so\n";
+    const PASSWORD_STACK: &str = "password [success=2 default=ignore] pam_unix.so obscure yescrypt\npassword [success=1 ignore=ignore user_unknown=ignore default=die] pam_mayfirst.so\npassword requisite pam_deny.so\npassword required pam_permit.so\n";
     const SESSION_STACK: &str = "session required pam_unix.so\nsession optional pam_mayfirst.so\n";
 
     fn host(change: impl Fn(&mut BTreeMap<String, String>)) -> Vec<Finding> {
@@ -290,8 +323,8 @@ mod tests {
 
     #[test]
     fn a_required_module_that_locks_local_accounts_out_is_found() {
-        let findings =
-            replaced("common-auth", "[success=2 default=ignore] pam_mayfirst.so", "required pam_mayfirst.so");
+        let ours = "[success=1 default=ignore] pam_localuser.so\nauth [success=2 ignore=ignore user_unknown=ignore default=die] pam_mayfirst.so";
+        let findings = replaced("common-auth", ours, "required pam_mayfirst.so");
         assert!(
             findings.iter().any(|finding| finding.what.contains("local account while identityd is away is refused"))
         );
