@@ -314,3 +314,40 @@ proptest! {
         }
     }
 }
+
+#[tokio::test]
+async fn the_sample_in_the_repository_is_taken_but_for_its_deliberate_mistakes() {
+    let world = World::new().await;
+    let sample =
+        Files::in_folder(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/sample")).unwrap();
+    let plan = import(&world, &sample).await;
+    let refused = |file: &str| {
+        plan.findings
+            .iter()
+            .filter(|finding| finding.origin.file == file && finding.fate == Fate::Refused)
+            .map(|finding| finding.name.clone().unwrap_or_default())
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    assert_eq!(refused("passwd"), "Ana -rf two ana slash dots etc broken sixtyk");
+    assert_eq!(refused("shadow"), " slash ghost");
+    assert_eq!(refused("group"), "Big Team");
+    assert_eq!(plan.summary.logins, 41, "{:?}", plan.summary);
+    assert_eq!(plan.memberships.len(), 6);
+    // What was taken comes out as it went in.
+    let export = world.accounts.export().await.unwrap();
+    let passwd = String::from_utf8(sample.passwd.unwrap().content.to_vec()).unwrap();
+    for line in String::from_utf8(export.passwd).unwrap().lines() {
+        assert!(passwd.lines().any(|other| other == line), "{line}");
+    }
+    assert!(
+        super::super::Accounts::import_plan(
+            &world.accounts,
+            &Files::in_folder(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/sample")).unwrap(),
+            &Options::default()
+        )
+        .await
+        .unwrap()
+        .is_empty()
+    );
+}
