@@ -49,12 +49,7 @@ impl Source {
     /// A way to a directory that has not been opened yet.
     #[must_use]
     pub fn new(location: String, timeout: Duration, quarantine: Arc<QuarantineList>) -> Arc<Self> {
-        let health = Health {
-            reachable: false,
-            since: SystemTime::now(),
-            error: Some(("it has not been opened yet".into(), SystemTime::now())),
-            failed: None,
-        };
+        let health = Health { reachable: false, since: SystemTime::now(), error: None, failed: None };
         Arc::new(Self {
             directory: RwLock::new(None),
             health: Mutex::new(health),

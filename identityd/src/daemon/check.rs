@@ -1,5 +1,6 @@
 //! `identityd --check`: the configuration, and what it comes to.
 
+use std::io::Write;
 use std::path::Path;
 
 use crate::config::{DirectoryConfig, Loaded};
@@ -8,15 +9,21 @@ pub(super) fn print(path: &Path) -> Result<(), String> {
     let loaded = Loaded::from_file(path).map_err(|error| error.to_string())?;
     let config = &loaded.config;
     let DirectoryConfig::Sqlite { path: database, .. } = &config.directory;
-    println!("{} is in order.", path.display());
-    println!("directory: sqlite {}", database.display());
-    println!(
-        "cache: entries {}, absent names {}, kept while the directory is away {}",
-        config.cache.positive, config.cache.negative, config.cache.stale
+    let mut text = format!(
+        "{} is in order.\ndirectory: sqlite {}\n\
+         cache: entries {}, absent names {}, kept while the directory is away {}\n\
+         services, and the capability that each needs:\n",
+        path.display(),
+        database.display(),
+        config.cache.positive,
+        config.cache.negative,
+        config.cache.stale
     );
-    println!("services, and the capability that each needs:");
     for (service, need) in config.services.iter() {
-        println!("  {:<14} {need}", if service == "*" { "(all others)" } else { service });
+        let service = if service == "*" { "(all others)" } else { service };
+        text += &format!("  {service:<14} {need}\n");
     }
+    // Whoever reads only the head of it closes the pipe.
+    let _ = std::io::stdout().write_all(text.as_bytes());
     Ok(())
 }

@@ -11,6 +11,7 @@ mod own;
 mod pam;
 mod report;
 mod run;
+mod sweep;
 mod watchdog;
 mod why;
 

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use super::listen::Listening;
 use super::lock::Lock;
 use super::watchdog::{self, tell};
-use super::{Args, Host, HostParts, harden, open};
+use super::{Args, Host, HostParts, harden, open, sweep};
 use crate::auth::Pool;
 use crate::cache::{Cache, Source};
 use crate::config::{DirectoryConfig, Loaded};
@@ -69,6 +69,7 @@ async fn live(loaded: Loaded, telemetry: Telemetry) -> Result<(), String> {
 
     tokio::spawn(Follower::new(&host, open::sqlite(path.clone()), Some(path), poll.0).run());
     tokio::spawn(upkeep(Arc::clone(&host)));
+    tokio::spawn(sweep::run(Arc::clone(&host)));
     if let Some(address) = metrics {
         let host = Arc::clone(&host);
         tokio::spawn(async move {

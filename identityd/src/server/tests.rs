@@ -1,1 +1,224 @@
-//! The socket, hostile clients included.
+//! The socket, hostile clients included, in front of a directory in memory.
+
+use std::sync::atomic::Ordering;
+use std::time::{Instant, SystemTime};
+
+use proptest::prelude::*;
+use schema::packed::PasswdHead;
+use schema::wire::frame::{HEADER, ListHead, Op};
+use schema::wire::message::{Outcome, PamContext, Reply as Message, Request, Secret};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+
+use super::*;
+use crate::auth::{Pool, new_hash};
+use crate::cache::tests::{TestDirectory, a_group, a_login, cache_of};
+use crate::config::{Config, Loaded, Span};
+use crate::daemon::HostParts;
+use crate::feed::Feed;
+use crate::local::LocalFiles;
+use crate::telemetry::Telemetry;
+
+struct World {
+    folder: tempfile::TempDir,
+    directory: Arc<TestDirectory>,
+    host: Arc<Host>,
+    _stop: watch::Sender<bool>,
+}
+
+impl World {
+    fn start(config: Config) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        std::fs::write(path("passwd"), "root:x:0:0:root:/root:/bin/sh\nlocal:x:1500:1500::/:/bin/sh\n").unwrap();
+        std::fs::write(path("group"), "root:x:0:\n").unwrap();
+        std::fs::write(path("shells"), "/bin/bash\n").unwrap();
+        let directory = TestDirectory::with(
+            &[a_login("ada", 2000), a_login("local", 2001), a_login("zed", 1500)],
+            &[a_group("staff2", 3000, &["ada", "local"])],
+        );
+        let host = Host::new(HostParts {
+            cache: cache_of(&directory, config.cache.clone()),
+            feed: Arc::new(Feed::default()),
+            pool: Pool::new(config.auth.clone()).unwrap(),
+            local_files: LocalFiles { passwd: path("passwd"), group: path("group"), shells: path("shells") },
+            loaded: Loaded { config, path: path("identityd.toml"), at: SystemTime::now() },
+            telemetry: Telemetry::default(),
+        })
+        .unwrap();
+        let listener = UnixListener::bind(path("socket")).unwrap();
+        let (stop, stopped) = watch::channel(false);
+        tokio::spawn(serve(Arc::clone(&host), listener, stopped));
+        Self { folder, directory, host, _stop: stop }
+    }
+
+    async fn connect(&self) -> UnixStream {
+        UnixStream::connect(self.folder.path().join("socket")).await.unwrap()
+    }
+
+    async fn ask(&self, op: Op, payload: &[u8]) -> (Status, Vec<u8>) {
+        ask(&mut self.connect().await, op, payload).await
+    }
+
+    async fn message(&self, request: &Request) -> Message {
+        let (status, payload) = self.ask(Op::Message, &postcard::to_allocvec(request).unwrap()).await;
+        assert_eq!(status, Status::Found);
+        postcard::from_bytes(&payload).unwrap()
+    }
+}
+
+async fn ask(stream: &mut UnixStream, op: Op, payload: &[u8]) -> (Status, Vec<u8>) {
+    let header = Header::request(op, 7, payload.len() as u32, 1000);
+    stream.write_all(&header.to_bytes()).await.unwrap();
+    stream.write_all(payload).await.unwrap();
+    loop {
+        let (status, id, payload) = read(stream).await.unwrap();
+        assert_eq!(id, 7);
+        if status != Status::Working {
+            return (status, payload);
+        }
+    }
+}
+
+async fn read(stream: &mut UnixStream) -> std::io::Result<(Status, u64, Vec<u8>)> {
+    let mut head = [0; HEADER];
+    stream.read_exact(&mut head).await?;
+    let header = Header::parse(&head).unwrap();
+    let mut payload = vec![0; header.len as usize];
+    stream.read_exact(&mut payload).await?;
+    Ok((Status::from_raw(header.kind).unwrap(), header.id, payload))
+}
+
+#[tokio::test]
+async fn look_ups_answer_found_absent_and_unknown() {
+    let world = World::start(Config::default());
+    let (status, record) = world.ask(Op::PasswdByName, b"ada").await;
+    assert_eq!((status, PasswdHead::parse(&record).unwrap().uid), (Status::Found, 2000));
+    assert_eq!(world.ask(Op::PasswdByUid, &2000_u32.to_le_bytes()).await.0, Status::Found);
+    assert_eq!(world.ask(Op::GroupByName, b"staff2").await.0, Status::Found);
+    for absent in [&b"bob"[..], b"", b"a:b", b"-rf", &[b'x'; 300], b"root\0"] {
+        assert_eq!(world.ask(Op::PasswdByName, absent).await.0, Status::Absent, "{absent:?}");
+    }
+    assert_eq!(world.ask(Op::PasswdByUid, &0_u32.to_le_bytes()).await.0, Status::Absent);
+    assert_eq!(world.ask(Op::PasswdByUid, b"x").await.0, Status::Malformed);
+    world.directory.down.store(true, Ordering::SeqCst);
+    assert_eq!(world.ask(Op::PasswdByName, b"carol").await.0, Status::Unknown);
+    assert_eq!(world.ask(Op::PasswdByName, b"ada").await.0, Status::Found);
+}
+
+#[tokio::test]
+async fn local_names_and_ids_are_never_answered_for() {
+    let world = World::start(Config::default());
+    for name in ["local", "zed"] {
+        assert_eq!(world.ask(Op::PasswdByName, name.as_bytes()).await.0, Status::Absent, "{name}");
+        assert_eq!(world.ask(Op::Initgroups, name.as_bytes()).await.0, Status::Absent, "{name}");
+    }
+    let (_, group) = world.ask(Op::GroupByName, b"staff2").await;
+    assert!(!group.windows(5).any(|part| part == b"local"));
+    let (_, page) = world.ask(Op::PasswdList, &0_u32.to_le_bytes()).await;
+    assert_eq!(ListHead::split(&page).unwrap().0, ListHead { next_after: 0, count: 1 });
+    let (count, listed) = world.host.cache().source().quarantine().snapshot(10);
+    assert_eq!(count, 2, "{listed:?}");
+}
+
+#[tokio::test]
+async fn several_requests_may_follow_each_other() {
+    let world = World::start(Config::default());
+    let mut stream = world.connect().await;
+    for _ in 0..3 {
+        assert_eq!(ask(&mut stream, Op::PasswdByName, b"ada").await.0, Status::Found);
+        assert_eq!(ask(&mut stream, Op::Initgroups, b"nobody3").await.0, Status::Absent);
+    }
+}
+
+#[tokio::test]
+async fn another_version_and_an_oversized_frame_are_told_and_closed() {
+    let world = World::start(Config::default());
+    for (version, len, expected) in [(2, 0, Status::Version), (1, u32::MAX, Status::Malformed)] {
+        let mut stream = world.connect().await;
+        let header = Header { version, kind: 1, id: 9, len, wait_ms: 0 };
+        stream.write_all(&header.to_bytes()).await.unwrap();
+        assert_eq!(read(&mut stream).await.unwrap().0, expected);
+        assert!(read(&mut stream).await.is_err());
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_trickles_is_cut_off() {
+    let mut config = Config::default();
+    config.server.request_timeout = Span::millis(100);
+    let world = World::start(config);
+    let mut stream = world.connect().await;
+    stream.write_all(b"MFI1").await.unwrap();
+    let closed = tokio::time::timeout(Duration::from_secs(5), read(&mut stream)).await;
+    assert!(closed.expect("closed by the server").is_err());
+    assert_eq!(world.ask(Op::PasswdByName, b"ada").await.0, Status::Found);
+}
+
+#[tokio::test]
+async fn too_many_connections_are_told_busy_and_the_others_go_on() {
+    let mut config = Config::default();
+    config.server.connections = 16;
+    config.server.reserved_for_root = 1;
+    let world = World::start(config);
+    let mut held = Vec::new();
+    for _ in 0..16 {
+        held.push(world.connect().await);
+    }
+    let mut late = world.connect().await;
+    assert_eq!(read(&mut late).await.unwrap().0, Status::Busy);
+    assert_eq!(ask(held.first_mut().unwrap(), Op::PasswdByName, b"ada").await.0, Status::Found);
+}
+
+#[tokio::test]
+async fn a_password_is_verified_and_every_refusal_takes_the_same_time() {
+    let world = World::start(Config::default());
+    world.directory.hashes.lock().unwrap().insert("ada".into(), new_hash(b"correct horse").unwrap());
+    let outcome = async |user: &str, password: &str| {
+        let context = PamContext { service: "sshd".into(), user: user.into(), ..PamContext::default() };
+        let began = Instant::now();
+        let reply = world.message(&Request::Authenticate { context, password: Secret::new(password.into()) }).await;
+        let Message::Verdict(verdict) = reply else { panic!("{reply:?}") };
+        if verdict.outcome != Outcome::Success {
+            assert!(began.elapsed() >= Duration::from_millis(250));
+        }
+        verdict.outcome
+    };
+    assert_eq!(outcome("ada", "correct horse").await, Outcome::Success);
+    assert_eq!(outcome("ada", "wrong").await, Outcome::AuthError);
+    assert_eq!(outcome("nobody3", "correct horse").await, Outcome::AuthError);
+    assert_eq!(outcome("a:b", "").await, Outcome::AuthError);
+    world.directory.logins.lock().unwrap().get_mut(&2000).unwrap().status = schema::record::Status::Locked;
+    world.host.cache().flush().await;
+    assert_eq!(outcome("ada", "correct horse").await, Outcome::AuthError);
+}
+
+#[test]
+fn arbitrary_bytes_never_stop_the_server() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let world = {
+        let _inside = runtime.enter();
+        let mut config = Config::default();
+        config.auth.refusal_after = Span::millis(0);
+        World::start(config)
+    };
+    proptest!(ProptestConfig::with_cases(200), |(
+        framed in any::<bool>(),
+        kind in prop_oneof![0_u16..12, Just(64), any::<u16>()],
+        bytes in proptest::collection::vec(any::<u8>(), 0..200),
+    )| {
+        runtime.block_on(async {
+            let mut stream = world.connect().await;
+            if framed {
+                let header = Header { version: 1, kind, id: 1, len: bytes.len() as u32, wait_ms: 10 };
+                let _ = stream.write_all(&header.to_bytes()).await;
+            }
+            let _ = stream.write_all(&bytes).await;
+            let _ = stream.shutdown().await;
+            let mut answer = Vec::new();
+            let ended = tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut answer)).await;
+            assert!(ended.is_ok(), "the server neither answered nor closed");
+            assert_eq!(world.ask(Op::PasswdByName, b"ada").await.0, Status::Found);
+        });
+    });
+}

@@ -1,1 +1,0 @@
-//! The feed on a directory in memory.
