@@ -7,6 +7,7 @@
 #![cfg_attr(not(feature = "std"), no_std)]
 #![forbid(unsafe_code)]
 
+mod bytes;
 pub mod id;
 pub mod name;
 pub mod packed;

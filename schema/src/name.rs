@@ -44,6 +44,7 @@ impl core::error::Error for NameError {}
 ///
 /// # Errors
 /// Which rule the name breaks first.
+#[inline]
 pub fn check(name: &[u8]) -> Result<(), NameError> {
     let Some((first, _)) = name.split_first() else {
         return Err(NameError::Empty);
@@ -54,13 +55,33 @@ pub fn check(name: &[u8]) -> Result<(), NameError> {
     if !matches!(first, b'a'..=b'z' | b'_') {
         return Err(NameError::BadStart);
     }
-    if let Some(at) = name.iter().position(|byte| !matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'.' | b'-')) {
-        return Err(NameError::BadByte(at));
+    // Without an early end: the answer is almost always yes.
+    if !name.iter().fold(true, |good, byte| good & is_allowed(*byte)) {
+        return Err(NameError::BadByte(name.iter().position(|byte| !is_allowed(*byte)).unwrap_or(0)));
     }
     match name.last() {
         Some(b'.' | b'-') => Err(NameError::BadEnd),
         _ => Ok(()),
     }
+}
+
+#[inline]
+const fn is_allowed(byte: u8) -> bool {
+    // One bit for each of 128 characters: a shift and a mask instead of five comparisons.
+    const ALLOWED: u128 = allowed();
+    byte < 128 && (ALLOWED >> byte) & 1 == 1
+}
+
+const fn allowed() -> u128 {
+    let mut bits = 0;
+    let mut byte = 0_u8;
+    while byte < 128 {
+        if matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'.' | b'-') {
+            bits |= 1 << byte;
+        }
+        byte += 1;
+    }
+    bits
 }
 
 #[cfg(feature = "std")]

@@ -71,6 +71,7 @@ impl PasswdHead {
     ///
     /// # Errors
     /// [`PackedError::Length`] when `bytes` is shorter than [`Self::SIZE`] or a string is longer than [`MAX_FIELD`], [`PackedError::Id`].
+    #[inline]
     pub fn parse(bytes: &[u8]) -> Result<Self, PackedError> {
         let head = Self {
             uid: u32_at(bytes, 0)?,
@@ -102,6 +103,7 @@ impl PasswdHead {
 
     /// Bytes of the strings with their NULs.
     #[must_use]
+    #[inline]
     pub fn strings_len(&self) -> usize {
         // Four u16 and a constant cannot overflow a usize.
         usize::from(self.name_len)
@@ -116,24 +118,24 @@ impl PasswdHead {
     ///
     /// # Errors
     /// [`PackedError`] when `strings` is not exactly what this head describes.
+    #[inline]
     pub fn check_strings(&self, strings: &[u8]) -> Result<[usize; 5], PackedError> {
         if strings.len() != self.strings_len() {
             return Err(PackedError::Length);
         }
-        let lengths = [
-            usize::from(self.name_len),
-            PASSWORD_ELSEWHERE.len(),
-            usize::from(self.gecos_len),
-            usize::from(self.dir_len),
-            usize::from(self.shell_len),
-        ];
-        let mut starts = [0; 5];
-        let mut at = 0;
-        for (start, len) in starts.iter_mut().zip(lengths) {
-            *start = at;
-            at = check_field(strings, at, len)?;
+        let password = usize::from(self.name_len).saturating_add(1);
+        let gecos = password.saturating_add(PASSWORD_ELSEWHERE.len()).saturating_add(1);
+        let dir = gecos.saturating_add(usize::from(self.gecos_len)).saturating_add(1);
+        let shell = dir.saturating_add(usize::from(self.dir_len)).saturating_add(1);
+        let starts = [0, password, gecos, dir, shell];
+        // Each string ends where the next starts; as many bytes that libc must not see as there are ends: so none inside.
+        let ends = [password, gecos, dir, shell, strings.len()];
+        let ended = ends.iter().all(|end| strings.get(end.wrapping_sub(1)) == Some(&0));
+        if !ended || crate::bytes::forbidden(strings) != ends.len() {
+            return Err(PackedError::Field);
         }
-        check_name(strings, 0, usize::from(self.name_len))?;
+        let name = strings.get(..usize::from(self.name_len)).unwrap_or_default();
+        crate::name::check(name).map_err(|_| PackedError::Field)?;
         // A relative or empty home or shell would be taken for the root, or looked up where the program happens to stand.
         let [.., dir, shell] = starts;
         if strings.get(dir) == Some(&b'/') && strings.get(shell) == Some(&b'/') {
@@ -165,6 +167,7 @@ impl GroupHead {
     ///
     /// # Errors
     /// [`PackedError::Length`], [`PackedError::Id`].
+    #[inline]
     pub fn parse(bytes: &[u8]) -> Result<Self, PackedError> {
         let head = Self {
             gid: u32_at(bytes, 0)?,
@@ -198,6 +201,7 @@ impl GroupHead {
 
     /// Bytes of the strings with their NULs.
     #[must_use]
+    #[inline]
     pub fn strings_len(&self) -> usize {
         (self.members_len as usize)
             .saturating_add(usize::from(self.name_len))
@@ -208,6 +212,7 @@ impl GroupHead {
     ///
     /// # Errors
     /// [`PackedError`] when `strings` is not exactly what this head describes.
+    #[inline]
     pub fn check_strings(&self, strings: &[u8], mut member: impl FnMut(usize)) -> Result<[usize; 2], PackedError> {
         if strings.len() != self.strings_len() {
             return Err(PackedError::Length);
@@ -254,6 +259,7 @@ impl ShadowHead {
     ///
     /// # Errors
     /// [`PackedError::Length`].
+    #[inline]
     pub fn parse(bytes: &[u8]) -> Result<Self, PackedError> {
         let head = Self {
             last_change: u32_at(bytes, 0)?.cast_signed(),
@@ -283,6 +289,7 @@ impl ShadowHead {
 
     /// Bytes of the strings with their NULs.
     #[must_use]
+    #[inline]
     pub fn strings_len(&self) -> usize {
         usize::from(self.name_len) + usize::from(self.hash_len) + 2
     }
@@ -332,12 +339,14 @@ impl<'a> Gids<'a> {
     }
 }
 
+#[inline]
 fn u32_at(bytes: &[u8], at: usize) -> Result<u32, PackedError> {
     let end = at.checked_add(4).ok_or(PackedError::Length)?;
     let part = bytes.get(at..end).and_then(|part| <[u8; 4]>::try_from(part).ok());
     part.map(u32::from_le_bytes).ok_or(PackedError::Length)
 }
 
+#[inline]
 fn u16_at(bytes: &[u8], at: usize) -> Result<u16, PackedError> {
     let end = at.checked_add(2).ok_or(PackedError::Length)?;
     let part = bytes.get(at..end).and_then(|part| <[u8; 2]>::try_from(part).ok());
@@ -362,10 +371,13 @@ fn check_field(strings: &[u8], at: usize, len: usize) -> Result<usize, PackedErr
 
 /// Checks that a valid name of `len` bytes and its NUL stand at `at`; returns where the next string starts.
 fn check_name(strings: &[u8], at: usize, len: usize) -> Result<usize, PackedError> {
-    let next = check_field(strings, at, len)?;
+    let end = at.checked_add(len).ok_or(PackedError::Length)?;
+    if strings.get(end) != Some(&0) {
+        return Err(PackedError::Field);
+    }
     let name = strings.get(at..).and_then(|rest| rest.get(..len)).ok_or(PackedError::Length)?;
     crate::name::check(name).map_err(|_| PackedError::Field)?;
-    Ok(next)
+    end.checked_add(1).ok_or(PackedError::Length)
 }
 
 /// Writers, for identityd and tests.

@@ -1,14 +1,15 @@
 //! One file as a reader sees it: index, entries, listing. Every offset is checked where it is used; nothing is taken on trust but
 //! the header.
 //!
-//! An entry is its length, the length of its packed record, the record, and in a login's the packed gids; all of it filled up with
-//! zeros to a multiple of eight bytes:
+//! An entry is its length, the length of its packed record, the record, and in a login's the packed gids:
 //!
 //! | at | type | field |
 //! |---|---|---|
 //! | 0 | u32 | bytes of the entry, a multiple of 8 |
 //! | 4 | u32 | bytes of the record (tombstone: of the name) |
-//! | 8 | … | record ([`crate::packed`]), behind it a login's gids |
+//! | 8 | … | record ([`crate::packed`]) |
+//! | next multiple of 4 | … | a login's packed gids |
+//! | … | … | zeros up to the next multiple of 8 |
 
 use super::hash::Hash;
 use super::layout::{BUCKET, FREE, GONE, Header, PROBES, SLOTS, STRIDE, STRIDE_ENTRY, Section, UNIT};
@@ -105,6 +106,8 @@ impl<'a> Kind<'a> for Login<'a> {
         if strings.len() != head.strings_len() || strings.get(usize::from(head.name_len)) != Some(&0) {
             return None;
         }
+        // They start at a multiple of four, so that no end of a lost page can fall inside one and leave a wrong gid.
+        let gids = gids.get(record.len().next_multiple_of(4).wrapping_sub(record.len())..)?;
         let count = u32::from_le_bytes(*gids.first_chunk::<4>()?) as usize;
         let filled = gids.len();
         let gids = gids.get(..count.checked_mul(4)?.checked_add(Gids::HEAD)?)?;

@@ -387,15 +387,17 @@ fn push<W: Read + Write + Seek>(
     Ok(())
 }
 
-/// An entry as bytes.
+/// An entry as bytes: see [`super::view`].
 fn entry(out: &mut Vec<u8>, record: &[u8], gids: &[u8]) {
-    let len = (ENTRY_HEAD + record.len() + gids.len()).next_multiple_of(UNIT);
-    let end = out.len() + len;
+    let start = out.len();
+    let gids_at = ENTRY_HEAD + record.len().next_multiple_of(4);
+    let len = (gids_at + gids.len()).next_multiple_of(UNIT);
     out.extend_from_slice(&(len as u32).to_le_bytes());
     out.extend_from_slice(&(record.len() as u32).to_le_bytes());
     out.extend_from_slice(record);
+    out.resize(start + gids_at, 0);
     out.extend_from_slice(gids);
-    out.resize(end, 0);
+    out.resize(start + len, 0);
 }
 
 fn reference(at: usize) -> Result<u32, WriteError> {
