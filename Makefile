@@ -21,7 +21,7 @@ GENERATED := $(TARGET)/generated
 
 say = @printf '\n==> %s\n' '$(1)'
 
-.PHONY: help deps test-deps build install uninstall check unit test up down clean
+.PHONY: help deps test-deps build install uninstall check unit model test up down clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -70,6 +70,10 @@ check: ## format, clippy and rustdoc, warnings are errors
 unit: ## tests inside the crates
 	$(call say,unit tests)
 	$(CARGO) test --locked --workspace --exclude tests --release
+
+model: ## check the hand-over of the snapshot with every order of its threads (loom)
+	$(call say,model of the hand-over)
+	RUSTFLAGS='--cfg loom' $(CARGO) test --locked -p nss_mayfirst --release --target-dir '$(TARGET)/loom' snapshot::model
 
 test: test-deps build ## all of it: format, lints, documentation, unit tests, end-to-end tests
 	@$(MAKE) --no-print-directory check

@@ -13,6 +13,7 @@
 //! | `buffer` | the caller's buffer |
 //! | `local` | the server's own accounts, which win |
 //! | `source` | where to ask |
+//! | `snapshot` | the published snapshot, mapped |
 //! | `status` | the outcomes of NSS |
 //! | `sys` | libc |
 //!
@@ -40,6 +41,11 @@ mod enumerate;
 mod initgroups;
 mod local;
 mod lookup;
+#[cfg_attr(
+    any(not(test), loom),
+    expect(dead_code, reason = "`source` asks the socket alone until identityd publishes")
+)]
+mod snapshot;
 mod source;
 mod status;
 mod sys;

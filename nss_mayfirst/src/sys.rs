@@ -6,9 +6,11 @@ use core::mem::MaybeUninit;
 use crate::buffer::Space;
 
 mod gid_array;
+mod mapping;
 mod pages;
 
 pub(crate) use gid_array::GidArray;
+pub(crate) use mapping::{Mapping, give_back, page_wiped_by_fork, thread_number};
 pub(crate) use pages::Pages;
 
 unsafe extern "C" {
@@ -135,6 +137,12 @@ fn clock(which: libc::clockid_t) -> (u64, u64) {
 pub(crate) fn pause_ms(ms: u32) {
     // SAFETY: no descriptors: null is allowed.
     unsafe { libc::poll(core::ptr::null_mut(), 0, c_int::try_from(ms).unwrap_or(0)) };
+}
+
+/// Lets another thread run.
+pub(crate) fn give_way() {
+    // SAFETY: has no conditions.
+    unsafe { libc::sched_yield() };
 }
 
 /// This process and this thread, in one word: never 0.

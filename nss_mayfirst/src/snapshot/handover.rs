@@ -1,0 +1,299 @@
+//! The hand-over: readers use the current generation while a newer one takes its place and the old one is released.
+//!
+//! No reader ever waits. There are two slots; one is current. A reader *pins* the slot it uses: it adds one to a counter of that slot, and
+//! then makes sure that the slot is still the current one. Whoever notices a newer generation fills the other slot, makes it
+//! current, and empties the old slot when its counters are all zero, now or at a later try.
+//!
+//! Why it is right (checked by the model in `model.rs`): the reader adds its pin *before* it reads `current` for the second time, the
+//! changer stores `current` *before* it reads the pins, and all four are sequentially consistent. So either the reader sees that its slot is no longer
+//! current and does not use it, or the changer sees the pin and leaves the slot alone. A pin is taken off with Release and read with
+//! Acquire, so whatever the reader read was read before the slot is emptied. That a pin may appear and vanish on a slot that is not current
+//! does no harm: that reader never touched the slot's value.
+//!
+//! Pins and lock are in memory that the kernel wipes in the child of a fork: the threads that held them do not exist there. The slots are not wiped: the
+//! child goes on with the mappings it inherited.
+
+use core::mem::MaybeUninit;
+
+use super::atomics::{AtomicU32, AtomicU64, AtomicUsize, Ordering, Value, barrier};
+
+/// Counters for each slot, so that threads seldom write the same line of the cache.
+#[cfg(not(all(loom, test)))]
+pub(super) const STRIPES: usize = 32;
+#[cfg(all(loom, test))]
+pub(super) const STRIPES: usize = 2;
+
+const MASK: usize = STRIPES - 1;
+const _: () = assert!(STRIPES.is_power_of_two());
+
+/// No slot is current.
+const NONE: usize = 2;
+/// How often a reader tries to pin: each failure means that a generation was exchanged within these nanoseconds.
+const TRIES: usize = 4;
+
+/// State of a slot; only the holder of the lock changes it.
+const EMPTY: usize = 0;
+/// A value is being put in or taken out. Found by a holder of the lock it means that a fork came in between: the value is given up, because nobody
+/// knows whether it was already released.
+const BETWEEN: usize = 1;
+const FULL: usize = 2;
+
+/// Two slots for generations. Lives for ever.
+pub(super) struct Handover<T> {
+    current: AtomicUsize,
+    slots: [Slot<T>; 2],
+}
+
+struct Slot<T> {
+    state: AtomicUsize,
+    value: Value<MaybeUninit<T>>,
+}
+
+// SAFETY: a value is reached by shared reference from any thread (T: Sync) and taken out by another than put it in (T: Send); the hand-over makes sure that nobody
+// has a reference when it is taken out.
+unsafe impl<T: Send + Sync> Sync for Handover<T> {}
+
+/// What is wiped by a fork. All zero is its first state.
+pub(super) struct Pins {
+    /// Different in each process, 0: just wiped.
+    epoch: AtomicU64,
+    /// 1 while somebody exchanges generations.
+    lock: AtomicU32,
+    stripes: [Stripe; STRIPES],
+}
+
+/// One line of the cache.
+#[repr(align(64))]
+struct Stripe([AtomicU32; 2]);
+
+/// A generation that stays as long as this.
+pub(super) struct Guard<'a, T> {
+    pins: &'a Pins,
+    pin: &'a AtomicU32,
+    epoch: u64,
+    slot: &'a Slot<T>,
+}
+
+/// How an exchange ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Exchange {
+    /// A newer generation is current.
+    Done,
+    /// There was nothing newer to be had.
+    Refused,
+    /// Somebody else is at it, or somebody still uses the generation before the current one.
+    Busy,
+}
+
+impl<T> Handover<T> {
+    /// Without a generation.
+    #[cfg(not(all(loom, test)))]
+    pub(super) const fn new() -> Self {
+        Self { current: AtomicUsize::new(NONE), slots: [Slot::new(), Slot::new()] }
+    }
+
+    #[cfg(all(loom, test))]
+    pub(super) fn new() -> Self {
+        Self { current: AtomicUsize::new(NONE), slots: [Slot::new(), Slot::new()] }
+    }
+
+    /// Pins the current generation. `None`: there is none, or they change faster than we can look.
+    #[inline]
+    pub(super) fn pin<'a>(&'a self, pins: &'a Pins, stripe: usize, epochs: &AtomicU64) -> Option<Guard<'a, T>> {
+        let epoch = pins.epoch(epochs);
+        for _ in 0..TRIES {
+            let current = self.current.load(Ordering::Acquire);
+            let slot = self.slots.get(current)?;
+            let pin = pins.pin(stripe, current)?;
+            pin.fetch_add(1, Ordering::SeqCst);
+            let guard = Guard { pins, pin, epoch, slot };
+            barrier();
+            if self.current.load(Ordering::SeqCst) == current {
+                return Some(guard);
+            }
+        }
+        None
+    }
+
+    /// Whether a generation waits for its last reader.
+    #[inline]
+    pub(super) fn has_retired(&self) -> bool {
+        let current = self.current.load(Ordering::Relaxed);
+        let spare = self.slots.get(current.wrapping_sub(1) & 1);
+        current != NONE && spare.is_some_and(|slot| slot.state.load(Ordering::Relaxed) == FULL)
+    }
+
+    /// Makes what `make` returns the current generation, given the one so far; `None` from it: leave things as they are. A generation that nobody uses any
+    /// more goes to `release`, together with the one that stays, with which it may share things.
+    pub(super) fn exchange(
+        &self,
+        pins: &Pins,
+        make: impl FnOnce(Option<&T>) -> Option<T>,
+        release: impl Fn(T, Option<&T>),
+    ) -> Exchange {
+        let Some(_lock) = pins.lock() else {
+            return Exchange::Busy;
+        };
+        let current = self.current.load(Ordering::SeqCst);
+        let spare = if current == 0 { 1 } else { 0 };
+        if !self.empty(pins, spare, &release) {
+            return Exchange::Busy;
+        }
+        let (Some(new), old) = (self.slots.get(spare), self.slots.get(current)) else {
+            return Exchange::Refused;
+        };
+        // SAFETY: current, so full; only the holder of the lock could change that.
+        let old = old.map(|slot| unsafe { slot.value() });
+        let Some(value) = make(old) else {
+            return Exchange::Refused;
+        };
+        new.put(value);
+        self.current.store(spare, Ordering::SeqCst);
+        barrier();
+        if current != NONE {
+            self.empty(pins, current, &release);
+        }
+        Exchange::Done
+    }
+
+    /// Tries again to release the generation before the current one.
+    pub(super) fn tidy(&self, pins: &Pins, release: impl Fn(T, Option<&T>)) {
+        let Some(_lock) = pins.lock() else {
+            return;
+        };
+        let current = self.current.load(Ordering::SeqCst);
+        barrier();
+        if current != NONE {
+            self.empty(pins, if current == 0 { 1 } else { 0 }, &release);
+        }
+    }
+
+    /// Empties a slot that is not current, if nobody uses it. The lock is held.
+    fn empty(&self, pins: &Pins, at: usize, release: &impl Fn(T, Option<&T>)) -> bool {
+        let Some(slot) = self.slots.get(at) else {
+            return false;
+        };
+        match slot.state.load(Ordering::Relaxed) {
+            FULL if pins.used(at) => return false,
+            FULL => {
+                slot.state.store(BETWEEN, Ordering::Relaxed);
+                // SAFETY: full, not current, and no reader has it pinned nor can pin it.
+                let value = unsafe { slot.take() };
+                let current = self.slots.get(self.current.load(Ordering::Relaxed));
+                // SAFETY: current, so full, as long as the lock is held.
+                release(value, current.map(|slot| unsafe { slot.value() }));
+            }
+            // A fork left it half-way: see BETWEEN.
+            _ => {}
+        }
+        slot.state.store(EMPTY, Ordering::Relaxed);
+        true
+    }
+}
+
+impl<T> Slot<T> {
+    #[cfg(not(all(loom, test)))]
+    const fn new() -> Self {
+        Self { state: AtomicUsize::new(EMPTY), value: Value::new(MaybeUninit::uninit()) }
+    }
+
+    #[cfg(all(loom, test))]
+    fn new() -> Self {
+        Self { state: AtomicUsize::new(EMPTY), value: Value::new(MaybeUninit::uninit()) }
+    }
+
+    /// The slot is empty and the lock held.
+    fn put(&self, value: T) {
+        self.state.store(BETWEEN, Ordering::Relaxed);
+        // SAFETY: nobody refers to the value of an empty slot, and nobody else fills it.
+        unsafe { self.value.get_mut().cast::<T>().write(value) };
+        self.state.store(FULL, Ordering::Relaxed);
+    }
+
+    /// # Safety
+    /// The slot is full and stays so for `'a`.
+    unsafe fn value<'a>(&self) -> &'a T {
+        // SAFETY: the caller's promise.
+        unsafe { &*self.value.get().cast::<T>() }
+    }
+
+    /// # Safety
+    /// The slot is full and nobody refers to its value.
+    unsafe fn take(&self) -> T {
+        // SAFETY: the caller's promise.
+        unsafe { self.value.get_mut().cast::<T>().read() }
+    }
+}
+
+impl Pins {
+    /// For the model; else it is a page of zeros.
+    #[cfg(all(loom, test))]
+    pub(super) fn new() -> Self {
+        Self {
+            epoch: AtomicU64::new(0),
+            lock: AtomicU32::new(0),
+            stripes: core::array::from_fn(|_| Stripe([AtomicU32::new(0), AtomicU32::new(0)])),
+        }
+    }
+
+    /// The number of this process; a child of a fork finds 0 and takes the next.
+    #[inline]
+    fn epoch(&self, epochs: &AtomicU64) -> u64 {
+        match self.epoch.load(Ordering::Relaxed) {
+            0 => self.first(epochs),
+            epoch => epoch,
+        }
+    }
+
+    #[cold]
+    fn first(&self, epochs: &AtomicU64) -> u64 {
+        let next = epochs.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+        match self.epoch.compare_exchange(0, next, Ordering::Relaxed, Ordering::Relaxed) {
+            Ok(_) => next,
+            Err(other) => other,
+        }
+    }
+
+    #[inline]
+    fn pin(&self, stripe: usize, slot: usize) -> Option<&AtomicU32> {
+        self.stripes.get(stripe & MASK)?.0.get(slot)
+    }
+
+    /// Whether anybody has a slot pinned.
+    fn used(&self, slot: usize) -> bool {
+        let free = |stripe: &Stripe| stripe.0.get(slot).is_some_and(|pin| pin.load(Ordering::SeqCst) == 0);
+        !self.stripes.iter().all(free)
+    }
+
+    fn lock(&self) -> Option<Lock<'_>> {
+        let free = self.lock.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_ok();
+        free.then(|| Lock(&self.lock))
+    }
+}
+
+struct Lock<'a>(&'a AtomicU32);
+
+impl Drop for Lock<'_> {
+    fn drop(&mut self) {
+        self.0.store(0, Ordering::Release);
+    }
+}
+
+impl<T> Guard<'_, T> {
+    /// The generation.
+    #[inline]
+    pub(super) fn value(&self) -> &T {
+        // SAFETY: pinned while current, so full until the pin is gone.
+        unsafe { self.slot.value() }
+    }
+}
+
+impl<T> Drop for Guard<'_, T> {
+    #[inline]
+    fn drop(&mut self) {
+        // In the child of a fork out of a signal handler the pin is gone already: taking it off would make it -1, for ever in use.
+        if self.pins.epoch.load(Ordering::Relaxed) == self.epoch {
+            self.pin.fetch_sub(1, Ordering::Release);
+        }
+    }
+}

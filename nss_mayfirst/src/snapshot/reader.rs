@@ -1,0 +1,192 @@
+//! What `source` asks: the mapped snapshot of this machine, kept up to date.
+
+use core::ffi::CStr;
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+
+use schema::snapshot::control::{NOTHING, RETIRED, STALE_SECONDS};
+use schema::snapshot::pair::Snapshot;
+
+use super::files::{self, Generation};
+use super::handover::{Exchange, Handover, Pins};
+use crate::sys;
+
+/// How long after a failure to map the files (none there, no memory) nobody tries again.
+const PAUSE_MS: u64 = 1000;
+/// How often a thread that finds another exchanging generations looks again: mapping two files takes some 20 µs.
+const PATIENCE: u32 = 64;
+
+/// What was read.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Read<R> {
+    /// From the newest generation.
+    Current(R),
+    /// From a generation that is not the newest: that could not be mapped just now. True before, so better than nothing.
+    Behind(R),
+    /// There is no snapshot.
+    Nothing,
+}
+
+/// The snapshot of one directory in this process. There is one; tests have others.
+pub(crate) struct Reader {
+    directory: &'static CStr,
+    pub(super) handover: Handover<Generation>,
+    /// The page with the pins, once there was a look-up.
+    pins: AtomicPtr<Pins>,
+    /// The last number given to a process, see [`Pins`].
+    epochs: AtomicU64,
+    /// Not before this moment shall the files be opened again, in milliseconds of the coarse clock.
+    not_before: AtomicU64,
+    /// When somebody last looked whether the control page is still the one at its path.
+    pub(super) looked: AtomicU64,
+}
+
+/// The snapshot of this machine.
+#[cfg_attr(test, expect(dead_code, reason = "tests have readers of their own"))]
+pub(crate) static SNAPSHOT: Reader = Reader::new(schema::snapshot::DIRECTORY);
+
+impl Reader {
+    /// Nothing is opened before the first look-up. `directory` ends in `/`.
+    pub(crate) const fn new(directory: &'static CStr) -> Self {
+        Self {
+            directory,
+            handover: Handover::new(),
+            pins: AtomicPtr::new(core::ptr::null_mut()),
+            epochs: AtomicU64::new(0),
+            not_before: AtomicU64::new(0),
+            looked: AtomicU64::new(0),
+        }
+    }
+
+    /// Calls `with` once with the newest generation that can be had. It must not block and must not look up anything itself; a reference into the
+    /// snapshot does not outlive it.
+    #[inline]
+    pub(crate) fn read<R>(&self, with: impl FnOnce(&Snapshot<'_>) -> R) -> Read<R> {
+        let Some(pins) = self.pins() else {
+            return Read::Nothing;
+        };
+        let stripe = sys::thread_number();
+        if self.handover.has_retired() {
+            self.handover.tidy(pins, files::release);
+        }
+        for _ in 0..PATIENCE {
+            let guard = self.handover.pin(pins, stripe, &self.epochs);
+            let state = guard.as_ref().map_or(State::Other, |guard| self.state(guard.value()));
+            match (guard, state) {
+                (Some(guard), State::Newest) => {
+                    return guard.value().snapshot().map_or(Read::Nothing, |it| Read::Current(with(&it)));
+                }
+                (_, State::Withdrawn) => return Read::Nothing,
+                (guard, _) => drop(guard),
+            }
+            match self.refresh(pins) {
+                Exchange::Done => {}
+                Exchange::Refused => break,
+                Exchange::Busy => sys::give_way(),
+            }
+        }
+        match self.handover.pin(pins, stripe, &self.epochs) {
+            Some(guard) if !matches!(self.state(guard.value()), State::Withdrawn) => {
+                guard.value().snapshot().map_or(Read::Nothing, |it| Read::Behind(with(&it)))
+            }
+            _ => Read::Nothing,
+        }
+    }
+
+    /// Whether a generation is what the directory holds now.
+    #[inline]
+    fn state(&self, generation: &Generation) -> State {
+        match generation.current_word() {
+            NOTHING => State::Withdrawn,
+            word if word == generation.word() => self.heartbeat(generation),
+            _ => State::Other,
+        }
+    }
+
+    /// When nobody maintains the page, another may have taken its place: looks at the path, at most once in thirty seconds.
+    #[inline]
+    fn heartbeat(&self, generation: &Generation) -> State {
+        let now = sys::coarse_ms().wrapping_div(1000);
+        if now.abs_diff(generation.heartbeat()) <= STALE_SECONDS {
+            return State::Newest;
+        }
+        self.stale(generation, now)
+    }
+
+    #[cold]
+    fn stale(&self, generation: &Generation, now: u64) -> State {
+        let looked = self.looked.load(Ordering::Relaxed);
+        if now.abs_diff(looked) <= STALE_SECONDS && looked != 0 {
+            return State::Newest;
+        }
+        self.looked.store(now, Ordering::Relaxed);
+        match generation.is_at(self.directory) {
+            // Removed, or not to be seen from here (chroot): what was true when it was mapped is the best there is.
+            None | Some(true) => State::Newest,
+            Some(false) => State::Other,
+        }
+    }
+
+    /// Maps what is published now.
+    #[cold]
+    fn refresh(&self, pins: &Pins) -> Exchange {
+        let now = sys::coarse_ms();
+        let not_before = self.not_before.load(Ordering::Relaxed);
+        if now < not_before && not_before.wrapping_sub(now) <= PAUSE_MS {
+            return Exchange::Refused;
+        }
+        let mut overtaken = false;
+        let open = |old: Option<&Generation>| {
+            // Another thread was faster. (A page out of date by its heartbeat is current by its own word.)
+            overtaken = old.is_some_and(|old| old.is_current() && old.is_at(self.directory) != Some(false));
+            if overtaken { None } else { Generation::open(self.directory, old) }
+        };
+        let exchange = sys::undisturbed(|| self.handover.exchange(pins, open, files::release));
+        if overtaken {
+            return Exchange::Done;
+        }
+        if exchange == Exchange::Refused {
+            self.not_before.store(now.wrapping_add(PAUSE_MS), Ordering::Relaxed);
+        }
+        exchange
+    }
+
+    /// The page with the pins; `None` where there is no memory for it, or the kernel does not wipe pages.
+    #[inline]
+    fn pins(&self) -> Option<&Pins> {
+        let pins = self.pins.load(Ordering::Acquire);
+        // SAFETY: null or a page that stays for ever, of zeros at first, which is a valid `Pins`; all its parts are atomics.
+        unsafe { pins.as_ref() }.or_else(|| self.first_pins())
+    }
+
+    #[cold]
+    fn first_pins(&self) -> Option<&Pins> {
+        let len = size_of::<Pins>();
+        let page = sys::undisturbed(|| sys::page_wiped_by_fork(len))?;
+        let new: NonNull<Pins> = page.cast();
+        let (first, null) = (Ordering::AcqRel, core::ptr::null_mut());
+        match self.pins.compare_exchange(null, new.as_ptr(), first, Ordering::Acquire) {
+            // SAFETY: as in `pins`.
+            Ok(_) => Some(unsafe { new.as_ref() }),
+            Err(other) => {
+                // SAFETY: ours, and nobody has seen it.
+                unsafe { sys::give_back(page, len) };
+                // SAFETY: as in `pins`.
+                unsafe { other.as_ref() }
+            }
+        }
+    }
+}
+
+/// What a mapped generation is worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// It is the newest.
+    Newest,
+    /// There is another, or none of ours.
+    Other,
+    /// The directory has withdrawn its snapshot.
+    Withdrawn,
+}
+
+const _: () = assert!(RETIRED != NOTHING);

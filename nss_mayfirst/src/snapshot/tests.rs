@@ -1,0 +1,300 @@
+//! The reader against files that come, change, vanish and are replaced under it.
+
+use std::ffi::CString;
+use std::fs::{self, File};
+use std::io::Cursor;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use schema::snapshot::Answer;
+use schema::snapshot::changes::{Change, Changes, Owned};
+use schema::snapshot::control::{Control, HEARTBEAT, RETIRED, Visibility, WORD};
+use schema::snapshot::hash::Key;
+use schema::snapshot::layout::{Header, Pair};
+use schema::snapshot::view::{Kind, View};
+use schema::snapshot::write::{Meta, Tombstones, Writer};
+
+use super::{Read, Reader};
+
+/// A directory of snapshot files and what publishes into it: without any of identityd's care, the reader must not need it.
+struct Published {
+    path: PathBuf,
+    control: File,
+}
+
+impl Published {
+    fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("snapshot-reader-{}-{number}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        let control = create_control(&path);
+        Self { path, control }
+    }
+
+    /// A reader of its own, as a process has one.
+    fn reader(&self) -> &'static Reader {
+        let path = CString::new(format!("{}/", self.path.display())).unwrap();
+        Box::leak(Box::new(Reader::new(Box::leak(path.into_boxed_c_str()))))
+    }
+
+    /// A base in which the login `ana` has the uid 5000 + `number`.
+    fn base(&self, number: u32) -> Vec<u8> {
+        let mut writer = Writer::new(Cursor::new(Vec::new()), meta(number, 0)).unwrap();
+        let ana = login("ana", 5000 + number);
+        writer.login(ana.record(), ana.gids()).unwrap();
+        let base = writer.finish(&Tombstones::default(), || Key(3, 5)).unwrap().0.into_inner();
+        self.put(&format!("base.{number}"), &base);
+        base
+    }
+
+    /// A delta in which it has 6000 + `number`.
+    fn delta(&self, base: &[u8], number: u32) {
+        let header = Header::parse(base).unwrap();
+        let mut changes = Changes::default();
+        let ana = Change::Login(login("ana", 6000 + number));
+        changes.apply(&View::new(base, &header).unwrap(), ana).unwrap();
+        let meta = meta(header.pair.base, number);
+        let delta = changes.write(Cursor::new(Vec::new()), &header, meta, || Key(7, 9)).unwrap().0.into_inner();
+        self.put(&format!("delta.{}.{number}", header.pair.base), &delta);
+    }
+
+    fn put(&self, name: &str, bytes: &[u8]) {
+        fs::write(self.path.join("new"), bytes).unwrap();
+        fs::rename(self.path.join("new"), self.path.join(name)).unwrap();
+    }
+
+    fn flip(&self, base: u32, delta: u32) {
+        store(&self.control, WORD, Pair { base, delta }.word());
+    }
+
+    /// How often files of this directory are mapped in this process.
+    fn mappings(&self) -> usize {
+        let maps = fs::read_to_string("/proc/self/maps").unwrap();
+        maps.lines().filter(|line| line.contains(self.path.to_str().unwrap())).count()
+    }
+}
+
+impl Drop for Published {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
+fn create_control(path: &Path) -> File {
+    let page = Control { directory: [9; 16], visibility: Visibility::Open }.to_page();
+    fs::write(path.join("new"), page).unwrap();
+    let control = File::options().read(true).write(true).open(path.join("new")).unwrap();
+    store(&control, HEARTBEAT, crate::sys::coarse_ms() / 1000);
+    fs::rename(path.join("new"), path.join("control")).unwrap();
+    control
+}
+
+/// Eight bytes in one write: whole for a reader of the mapping on this machine.
+fn store(control: &File, at: usize, word: u64) {
+    control.write_all_at(&word.to_le_bytes(), at as u64).unwrap();
+}
+
+fn login(name: &str, uid: u32) -> Owned {
+    let passwd = schema::record::Passwd {
+        name: name.parse().unwrap(),
+        uid: uid.try_into().unwrap(),
+        gid: uid.try_into().unwrap(),
+        gecos: "Ana".parse().unwrap(),
+        home: "/home/members/users/ana".parse().unwrap(),
+        shell: "/bin/bash".parse().unwrap(),
+    };
+    Owned::login(&passwd, &[passwd.gid])
+}
+
+fn meta(base: u32, delta: u32) -> Meta {
+    let mut identity = [1; 16];
+    identity[..4].copy_from_slice(&base.to_le_bytes());
+    Meta { directory: [9; 16], identity, base_identity: [0; 16], pair: Pair { base, delta }, generation: 1, created: 1 }
+}
+
+fn uid_of_ana(reader: &Reader) -> Read<u32> {
+    reader.read(|snapshot| match snapshot.login_by_name(b"ana") {
+        Answer::Found(login) => login.id(),
+        other => panic!("{other:?}"),
+    })
+}
+
+#[test]
+fn without_files_there_is_nothing_and_no_mapping_stays() {
+    let published = Published::new();
+    assert_eq!(uid_of_ana(published.reader()), Read::Nothing);
+    assert_eq!(published.mappings(), 0);
+}
+
+#[test]
+fn a_published_pair_is_read_and_a_newer_one_replaces_it_at_once() {
+    let published = Published::new();
+    let reader = published.reader();
+    let base = published.base(1);
+    published.flip(1, 0);
+    assert_eq!(uid_of_ana(reader), Read::Current(5001));
+    for number in 1..20 {
+        published.delta(&base, number);
+        published.flip(1, number);
+        assert_eq!(uid_of_ana(reader), Read::Current(6000 + number));
+        assert_eq!(published.mappings(), 3, "control, base and one delta");
+    }
+    published.base(2);
+    published.flip(2, 0);
+    assert_eq!(uid_of_ana(reader), Read::Current(5002));
+    assert_eq!(published.mappings(), 2);
+}
+
+#[test]
+fn a_pair_that_cannot_be_opened_leaves_the_one_before_and_says_so() {
+    let published = Published::new();
+    let reader = published.reader();
+    let base = published.base(1);
+    published.flip(1, 0);
+    assert_eq!(uid_of_ana(reader), Read::Current(5001));
+    let other = published.base(7);
+    let cases: [(&str, Vec<u8>); 6] = [
+        ("missing", Vec::new()),
+        ("truncated", other[..other.len() - 64].to_vec()),
+        ("zeros", vec![0; other.len()]),
+        ("of another number", base.clone()),
+        ("of another version", [&other[..8], &[9], &other[9..]].concat()),
+        ("with a flipped bit in the header", [&other[..100], &[other[100] ^ 1], &other[101..]].concat()),
+    ];
+    for (number, (what, bytes)) in (2..).zip(cases) {
+        if !bytes.is_empty() {
+            published.put(&format!("base.{number}"), &bytes);
+        }
+        published.flip(number, 0);
+        assert_eq!(uid_of_ana(reader), Read::Behind(5001), "{what}");
+        assert_eq!(published.mappings(), 2, "{what}");
+        // A reader that starts now has nothing to fall back on.
+        assert_eq!(uid_of_ana(published.reader()), Read::Nothing, "{what}");
+    }
+}
+
+#[test]
+fn removed_files_go_on_answering_who_has_mapped_them() {
+    let published = Published::new();
+    let reader = published.reader();
+    published.base(1);
+    published.flip(1, 0);
+    assert_eq!(uid_of_ana(reader), Read::Current(5001));
+    fs::remove_dir_all(&published.path).unwrap();
+    assert_eq!(uid_of_ana(reader), Read::Current(5001));
+}
+
+#[test]
+fn a_page_that_nobody_maintains_is_looked_for_anew() {
+    let published = Published::new();
+    let reader = published.reader();
+    published.base(1);
+    published.flip(1, 0);
+    assert_eq!(uid_of_ana(reader), Read::Current(5001));
+    store(&published.control, HEARTBEAT, (crate::sys::coarse_ms() / 1000).wrapping_sub(31));
+    assert_eq!(uid_of_ana(reader), Read::Current(5001), "still the one at its path");
+    let new = create_control(&published.path);
+    published.base(2);
+    store(&new, WORD, Pair { base: 2, delta: 0 }.word());
+    let again = published.reader();
+    assert_eq!(uid_of_ana(again), Read::Current(5002));
+    // The first reader looked just now; thirty seconds later it looks again.
+    reader.looked.store(0, Ordering::Relaxed);
+    assert_eq!(uid_of_ana(reader), Read::Current(5002));
+}
+
+#[test]
+fn a_retired_page_is_left_at_once() {
+    let published = Published::new();
+    let reader = published.reader();
+    published.base(1);
+    published.flip(1, 0);
+    assert_eq!(uid_of_ana(reader), Read::Current(5001));
+    let new = create_control(&published.path);
+    published.base(2);
+    store(&new, WORD, Pair { base: 2, delta: 0 }.word());
+    store(&published.control, WORD, RETIRED);
+    assert_eq!(uid_of_ana(reader), Read::Current(5002));
+    store(&new, WORD, 0);
+    assert_eq!(uid_of_ana(reader), Read::Nothing);
+}
+
+#[test]
+fn a_child_of_a_fork_inherits_no_pins_and_goes_on() {
+    let published = Published::new();
+    let reader = published.reader();
+    let base = published.base(1);
+    published.flip(1, 0);
+    // A pin is held while the child is made, as by another thread.
+    let child = reader.read(|_| {
+        // SAFETY: the child calls this room only, and _exit.
+        unsafe { libc::fork() }
+    });
+    let Read::Current(child) = child else { panic!("{child:?}") };
+    let newer = |reader: &Reader, number| {
+        published.delta(&base, number);
+        published.flip(1, number);
+        let read = uid_of_ana(reader) == Read::Current(6000 + number);
+        read && !reader.handover.has_retired()
+    };
+    if child == 0 {
+        let fine = newer(reader, 1) && newer(reader, 2);
+        // SAFETY: ends the child without the test harness's atexit handlers.
+        unsafe { libc::_exit(i32::from(!fine)) };
+    }
+    let mut status = 0;
+    // SAFETY: our child, a valid place.
+    assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+    assert_eq!(status, 0, "the child's look-ups");
+    assert!(newer(reader, 3), "the parent's pin was taken off");
+}
+
+#[test]
+fn threads_read_what_was_true_during_their_call_while_generations_change() {
+    let published = Published::new();
+    let reader = published.reader();
+    let base = published.base(1);
+    published.flip(1, 0);
+    assert_eq!(uid_of_ana(reader), Read::Current(5001));
+    // Announced before and confirmed after each flip: an answer lies between what was confirmed before the call and announced after.
+    let (announced, confirmed, done) = (AtomicU32::new(0), AtomicU32::new(0), AtomicBool::new(false));
+    let reads = std::thread::scope(|scope| {
+        let readers: Vec<_> = (0..8)
+            .map(|_| {
+                scope.spawn(|| {
+                    let (mut reads, mut behind) = (0_u32, 0_u32);
+                    while !done.load(Ordering::Acquire) {
+                        let least = confirmed.load(Ordering::SeqCst);
+                        match uid_of_ana(reader) {
+                            Read::Current(5001) => assert_eq!(least, 0),
+                            Read::Current(uid) => {
+                                let most = announced.load(Ordering::SeqCst);
+                                assert!((least..=most).contains(&(uid - 6000)), "{least} <= {uid} - 6000 <= {most}");
+                            }
+                            Read::Behind(_) => behind += 1,
+                            Read::Nothing => panic!("nothing"),
+                        }
+                        reads += 1;
+                    }
+                    (reads, behind)
+                })
+            })
+            .collect();
+        for number in 1..=100 {
+            published.delta(&base, number);
+            announced.store(number, Ordering::SeqCst);
+            published.flip(1, number);
+            confirmed.store(number, Ordering::SeqCst);
+            let _ = fs::remove_file(published.path.join(format!("delta.1.{}", number.wrapping_sub(2))));
+            std::thread::yield_now();
+        }
+        done.store(true, Ordering::Release);
+        readers.into_iter().map(|reader| reader.join().unwrap()).collect::<Vec<_>>()
+    });
+    assert!(reads.iter().all(|(reads, _)| *reads > 0));
+    assert_eq!(uid_of_ana(reader), Read::Current(6100));
+    assert!(!reader.handover.has_retired());
+    assert_eq!(published.mappings(), 3, "nothing is left of 100 generations: {reads:?}");
+}
