@@ -15,4 +15,5 @@ pub mod local;
 pub mod policy;
 pub mod quarantine;
 pub mod server;
+pub mod snapshot;
 pub mod telemetry;

@@ -1,0 +1,452 @@
+//! Publishes the directory as files that every process maps: `docs/snapshot.md`.
+//!
+//! Files are written under a temporary name, brought to the disk, renamed; then one word of the control page names the new pair. A
+//! publisher that dies anywhere in between leaves the pair that was current. One thread owns the [`Publisher`]; only
+//! [`Fold::run`] may run elsewhere.
+//!
+//! The published files lie in memory (`/run`); [`Publisher::keep`] copies them to the disk, now and then, and a publisher that finds
+//! no usable files in memory starts with the copy.
+
+mod files;
+#[cfg(test)]
+mod tests;
+
+use self::files::{ControlPage, Gate, Mapped, Open, Room, name_of};
+use schema::snapshot::changes::{self, Change, Changes};
+use schema::snapshot::control::{Control, NOTHING, RETIRED, Visibility};
+use schema::snapshot::hash::Key;
+use schema::snapshot::layout::{Defect, FileKind, Header, Pair};
+use schema::snapshot::pair::Snapshot;
+use schema::snapshot::verify;
+use schema::snapshot::view::View;
+use schema::snapshot::write::{Meta, Tombstones, WriteError, Writer};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+pub use self::files::Output as SnapshotFile;
+
+/// A delta with more entries than this is due to be folded: writing it takes some milliseconds.
+const FOLD_ENTRIES: usize = 4096;
+/// The same in bytes.
+const FOLD_BYTES: usize = 1 << 20;
+
+/// Where the files are and who may read them.
+#[derive(Debug, Clone)]
+pub struct Places {
+    /// What readers map: a directory on a file system in memory.
+    pub live: PathBuf,
+    /// The copy that survives a reboot.
+    pub kept: PathBuf,
+    /// Who may read the live files.
+    pub visibility: Visibility,
+}
+
+/// Why a snapshot could not be published. What was published before still is.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// A file operation failed.
+    #[error(
+        "publishing the snapshot in {directory}: {source}; look-ups go on with the snapshot before. Is there room, and does it belong to identityd?"
+    )]
+    Files {
+        /// Which directory.
+        directory: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Writing failed.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// A published file is not what was written.
+    #[error("the published snapshot is damaged ({0}); publish everything anew")]
+    Damaged(#[from] Defect),
+    /// There is no base that changes could be added to.
+    #[error("nothing is published yet; publish everything first")]
+    NoBase,
+}
+
+/// Owns the published files of one directory.
+pub struct Publisher {
+    places: Places,
+    live: Room,
+    kept: Room,
+    control: ControlPage,
+    directory: [u8; 16],
+    /// The highest base number ever seen here: none is used twice.
+    last_base: u32,
+    current: Option<Current>,
+}
+
+/// What is published.
+struct Current {
+    pair: Pair,
+    base: Arc<Base>,
+    /// Everything that differs from the base, published or about to be.
+    changes: Changes,
+    generation: u64,
+    /// Changes that are in no file yet, because publishing them failed.
+    unpublished: Vec<Change>,
+    /// Changes since a fold began.
+    since_fold: Option<Vec<Change>>,
+}
+
+/// A mapped base.
+struct Base {
+    file: Mapped,
+    header: Header,
+}
+
+impl Base {
+    fn view(&self) -> Result<View<'_>, Defect> {
+        View::new(self.file.bytes(), &self.header).ok_or(Defect::Length)
+    }
+}
+
+/// A fold on its way: everything that it needs, so that it can run in another thread.
+pub struct Fold {
+    live: Room,
+    base: Arc<Base>,
+    delta: Option<Base>,
+    meta: Meta,
+}
+
+/// A folded base, not yet current.
+pub struct Folded {
+    from: [u8; 16],
+    base: Base,
+}
+
+impl Publisher {
+    /// Takes over what is published, verified to the last byte; else what was kept; else nothing. Files of another directory than `directory` are not
+    /// taken over; `None`: of whichever directory they are.
+    ///
+    /// # Errors
+    /// [`PublishError::Files`] when the directories cannot be made or written.
+    pub fn open(places: Places, directory: Option<[u8; 16]>) -> Result<Self, PublishError> {
+        Self::open_with(places, directory, Arc::new(Open))
+    }
+
+    fn open_with(places: Places, directory: Option<[u8; 16]>, gate: Arc<dyn Gate>) -> Result<Self, PublishError> {
+        let fails = |path: &PathBuf| {
+            let directory = path.clone();
+            move |source| PublishError::Files { directory, source }
+        };
+        let mode = if places.visibility == Visibility::Open { 0o755 } else { 0o700 };
+        let live = Room::new(places.live.clone(), mode, gate.clone()).map_err(fails(&places.live))?;
+        let kept = Room::new(places.kept.clone(), 0o700, gate).map_err(fails(&places.kept))?;
+        let old = ControlPage::open(&live);
+        let (live_pairs, kept_pairs) =
+            (live.pairs().map_err(fails(&places.live))?, kept.pairs().map_err(fails(&places.kept))?);
+        let words = old.as_ref().map(|(page, _)| page.word()).filter(|word| *word != RETIRED);
+        let published = words.map(Pair::from_word);
+        let numbers = live_pairs.iter().chain(&kept_pairs).chain(&published).map(|pair| pair.base);
+        let last_base = numbers.max().unwrap_or(0);
+        let of_ours = |current: &Current| directory.is_none_or(|directory| current.base.header.directory == directory);
+        let found = published.and_then(|pair| load(&live, pair).ok()).filter(of_ours);
+        let resumed = found.is_some();
+        let found = found
+            .or_else(|| newest_pairs(kept_pairs).into_iter().find_map(|pair| load(&kept, pair).ok()).filter(of_ours));
+        let directory = match (&found, directory) {
+            (_, Some(directory)) => directory,
+            (Some(current), None) => current.base.header.directory,
+            (None, None) => rand::random(),
+        };
+        let wanted = Control { directory, visibility: places.visibility };
+        // Under one page no pair ever names other files than before: a reader that still has them mapped would not notice.
+        let reusable = resumed && old.as_ref().is_some_and(|(_, control)| *control == wanted);
+        for room in [&live, &kept] {
+            room.remove_temporary().map_err(fails(&places.live))?;
+        }
+        let mut publisher = Self {
+            control: match old {
+                Some((page, _)) if reusable => page,
+                old => {
+                    let new = ControlPage::create(&live, wanted).map_err(fails(&places.live))?;
+                    if let Some((page, _)) = old {
+                        page.flip(RETIRED, 0).map_err(fails(&places.live))?;
+                    }
+                    new
+                }
+            },
+            places,
+            live,
+            kept,
+            directory,
+            last_base,
+            current: None,
+        };
+        match found {
+            Some(current) if reusable => {
+                publisher.current = Some(current);
+                publisher.sweep(None);
+            }
+            Some(current) => publisher.restore(current, resumed)?,
+            None => publisher.sweep(None),
+        }
+        Ok(publisher)
+    }
+
+    /// The newest change that is published: where to go on in the feed. `None`: nothing is published, or only a part; publish everything.
+    #[must_use]
+    pub fn generation(&self) -> Option<u64> {
+        self.current.as_ref().map(|current| current.generation)
+    }
+
+    /// The pair that is published.
+    #[must_use]
+    pub fn pair(&self) -> Option<Pair> {
+        self.current.as_ref().map(|current| current.pair)
+    }
+
+    /// Publishes everything anew: `fill` writes all logins in order of uid, then all groups in order of gid, as they are at `generation`.
+    ///
+    /// # Errors
+    /// [`PublishError`]; what was published before still is.
+    pub fn replace(
+        &mut self,
+        generation: u64,
+        fill: impl FnOnce(&mut Writer<SnapshotFile>) -> Result<(), WriteError>,
+    ) -> Result<(), PublishError> {
+        let pair = Pair { base: self.last_base + 1, delta: 0 };
+        let file = self.live.create(&name_of(pair)).map_err(|error| self.failed(error))?;
+        let mut writer = Writer::new(file, meta(self.directory, pair, generation))?;
+        fill(&mut writer)?;
+        let (file, _) = writer.finish(&Tombstones::default(), random_key)?;
+        self.live.publish(&file, &name_of(pair)).map_err(|error| self.failed(error))?;
+        self.last_base = pair.base;
+        let base = Arc::new(map(&self.live, pair)?);
+        let current =
+            Current { pair, base, changes: Changes::default(), generation, unpublished: Vec::new(), since_fold: None };
+        self.make_current(current)
+    }
+
+    /// Publishes changes: what the directory says at `generation` about every name and id that changed since the generation before.
+    ///
+    /// The cost grows with what has changed since the base, not with the directory.
+    ///
+    /// # Errors
+    /// [`PublishError`]. The changes are remembered and go out with the next publication.
+    pub fn publish(&mut self, generation: u64, changes: Vec<Change>) -> Result<(), PublishError> {
+        let current = self.current.as_mut().ok_or(PublishError::NoBase)?;
+        if let Some(since) = &mut current.since_fold {
+            since.extend(changes.iter().cloned());
+        }
+        let base = current.base.clone();
+        current.unpublished.extend(changes.iter().cloned());
+        for change in changes {
+            current.changes.apply(&base.view()?, change)?;
+        }
+        self.write_delta(generation)
+    }
+
+    /// Whether the delta has grown so large that it is time for [`Self::start_fold`].
+    #[must_use]
+    pub fn fold_is_due(&self) -> bool {
+        self.current.as_ref().is_some_and(|current| {
+            let large = current.changes.len() > FOLD_ENTRIES || current.changes.bytes() > FOLD_BYTES;
+            large && current.since_fold.is_none()
+        })
+    }
+
+    /// Begins to fold base and delta into a new base. Publishing goes on meanwhile.
+    ///
+    /// # Errors
+    /// [`PublishError`].
+    pub fn start_fold(&mut self) -> Result<Fold, PublishError> {
+        let current = self.current.as_mut().ok_or(PublishError::NoBase)?;
+        let delta = match current.pair.delta {
+            0 => None,
+            _ => Some(map(&self.live, current.pair)?),
+        };
+        let pair = Pair { base: self.last_base + 1, delta: 0 };
+        self.last_base = pair.base;
+        current.since_fold = Some(current.unpublished.clone());
+        let meta = meta(self.directory, pair, current.generation);
+        Ok(Fold { live: self.live.clone(), base: current.base.clone(), delta, meta })
+    }
+
+    /// Makes a folded base the current one, with a delta of what has changed since the fold began.
+    ///
+    /// # Errors
+    /// [`PublishError`]; the pair before is still current.
+    pub fn finish_fold(&mut self, folded: Result<Folded, PublishError>) -> Result<(), PublishError> {
+        let current = self.current.as_mut().ok_or(PublishError::NoBase)?;
+        let since = current.since_fold.take().unwrap_or_default();
+        let folded = folded?;
+        if folded.from != current.base.header.identity {
+            // Everything was published anew meanwhile.
+            return Ok(());
+        }
+        let (generation, pair) = (current.generation, folded.base.header.pair);
+        let base = Arc::new(folded.base);
+        let mut changes = Changes::default();
+        for change in since {
+            changes.apply(&base.view()?, change)?;
+        }
+        let pending = !changes.is_empty() || generation != base.header.generation;
+        let next = Current { pair, base, changes, generation, unpublished: Vec::new(), since_fold: None };
+        if !pending {
+            return self.make_current(next);
+        }
+        let before = self.current.replace(next);
+        let written = self.write_delta(generation);
+        if written.is_err() {
+            self.current = before;
+        }
+        written
+    }
+
+    /// Says that the page is maintained, at this second of CLOCK_MONOTONIC. To be called every ten seconds.
+    pub fn heartbeat(&self, seconds: u64) {
+        self.control.heartbeat(seconds);
+    }
+
+    /// Copies what is published to the disk. Costs as much as the delta, or the base where that is new.
+    ///
+    /// # Errors
+    /// [`PublishError::Files`]; an older copy stays.
+    pub fn keep(&self) -> Result<(), PublishError> {
+        let Some(current) = &self.current else {
+            return Ok(());
+        };
+        let fails = |source| PublishError::Files { directory: self.places.kept.clone(), source };
+        let there = self.kept.pairs().map_err(fails)?;
+        let base = Pair { delta: 0, ..current.pair };
+        for pair in [base, current.pair] {
+            if !there.contains(&pair) {
+                self.kept.copy_from(&self.live, pair).map_err(fails)?;
+            }
+        }
+        self.kept.sweep(&[current.pair]).map_err(fails)
+    }
+
+    /// Withdraws the snapshot: readers ask the socket.
+    ///
+    /// # Errors
+    /// [`PublishError::Files`].
+    pub fn withdraw(&mut self) -> Result<(), PublishError> {
+        self.current = None;
+        self.control.flip(NOTHING, 0).map_err(|error| self.failed(error))?;
+        self.sweep(None);
+        Ok(())
+    }
+
+    /// Puts found files under a new control page, or those that were kept into memory.
+    fn restore(&mut self, current: Current, live: bool) -> Result<(), PublishError> {
+        if !live {
+            self.live.copy_from(&self.kept, Pair { delta: 0, ..current.pair }).map_err(|error| self.failed(error))?;
+            if current.pair.delta != 0 {
+                self.live.copy_from(&self.kept, current.pair).map_err(|error| self.failed(error))?;
+            }
+        }
+        let base = Arc::new(map(&self.live, Pair { delta: 0, ..current.pair })?);
+        self.make_current(Current { base, ..current })
+    }
+
+    fn write_delta(&mut self, generation: u64) -> Result<(), PublishError> {
+        let current = self.current.as_ref().ok_or(PublishError::NoBase)?;
+        let pair = Pair { base: current.base.header.pair.base, delta: current.pair.delta + 1 };
+        let file = self.live.create(&name_of(pair)).map_err(|error| self.failed(error))?;
+        let meta = meta(self.directory, pair, generation);
+        let (file, _) = current.changes.write(file, &current.base.header, meta, random_key)?;
+        self.live.publish(&file, &name_of(pair)).map_err(|error| self.failed(error))?;
+        self.control.flip(pair.word(), generation).map_err(|error| self.failed(error))?;
+        let before = current.pair;
+        if let Some(current) = &mut self.current {
+            current.pair = pair;
+            current.generation = generation;
+            current.unpublished.clear();
+        }
+        self.sweep(Some(before));
+        Ok(())
+    }
+
+    fn make_current(&mut self, next: Current) -> Result<(), PublishError> {
+        let pair = next.pair;
+        self.control.flip(pair.word(), next.generation).map_err(|error| self.failed(error))?;
+        let before = self.current.replace(next).map(|before| before.pair);
+        self.sweep(before);
+        Ok(())
+    }
+
+    /// Removes old files. The pair before stays for one more publication: a reader may have read the word and not yet opened the files. What cannot be
+    /// removed now is tried again after the next publication.
+    fn sweep(&self, before: Option<Pair>) {
+        let folding = self.current.as_ref().is_some_and(|current| current.since_fold.is_some());
+        let folded = folding.then_some(Pair { base: self.last_base, delta: 0 });
+        let keep: Vec<Pair> = self.pair().into_iter().chain(before).chain(folded).collect();
+        if let Err(error) = self.live.sweep(&keep) {
+            tracing::warn!(directory = %self.places.live.display(), %error, "old snapshot files could not be removed");
+        }
+    }
+
+    fn failed(&self, source: io::Error) -> PublishError {
+        PublishError::Files { directory: self.places.live.clone(), source }
+    }
+}
+
+impl Fold {
+    /// Writes the new base. Takes seconds for a million logins; may run in any thread.
+    ///
+    /// # Errors
+    /// [`PublishError`].
+    pub fn run(self) -> Result<Folded, PublishError> {
+        let failed = |source| PublishError::Files { directory: self.live.path(""), source };
+        let delta = match &self.delta {
+            Some(delta) => Some(delta.view()?),
+            None => None,
+        };
+        let old = Snapshot::new(self.base.view()?, delta)?;
+        let name = name_of(self.meta.pair);
+        let file = self.live.create(&name).map_err(failed)?;
+        let (file, _) = changes::fold(&old, file, self.meta, random_key)?;
+        self.live.publish(&file, &name).map_err(failed)?;
+        Ok(Folded { from: self.base.header.identity, base: map(&self.live, self.meta.pair)? })
+    }
+}
+
+/// Reads a pair and checks every byte of it.
+fn load(room: &Room, pair: Pair) -> Result<Current, PublishError> {
+    let base = map_checked(room, Pair { delta: 0, ..pair })?;
+    let (mut changes, mut generation) = (Changes::default(), base.header.generation);
+    if pair.delta != 0 {
+        let delta = map_checked(room, pair)?;
+        base.header.check_delta(&delta.header)?;
+        changes = Changes::from_delta(&delta.view()?)?;
+        generation = delta.header.generation;
+    }
+    Ok(Current { pair, base: Arc::new(base), changes, generation, unpublished: Vec::new(), since_fold: None })
+}
+
+fn map_checked(room: &Room, pair: Pair) -> Result<Base, PublishError> {
+    let base = map(room, pair)?;
+    verify::checksum(base.file.bytes())?;
+    Ok(base)
+}
+
+fn map(room: &Room, pair: Pair) -> Result<Base, PublishError> {
+    let files = |source| PublishError::Files { directory: room.path(""), source };
+    let file = Mapped::open(&room.path_of(pair)).map_err(files)?;
+    let header = Header::parse(file.bytes())?;
+    let kind = if pair.delta == 0 { FileKind::Base } else { FileKind::Delta };
+    if header.pair != pair || header.kind != kind {
+        return Err(Defect::Foreign.into());
+    }
+    Ok(Base { file, header })
+}
+
+/// The pairs to try in turn: the newest base with its newest delta first, a base alone last.
+fn newest_pairs(mut pairs: Vec<Pair>) -> Vec<Pair> {
+    pairs.sort_unstable_by(|one, other| other.cmp(one));
+    pairs
+}
+
+fn meta(directory: [u8; 16], pair: Pair, generation: u64) -> Meta {
+    let created = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    Meta { directory, identity: rand::random(), base_identity: [0; 16], pair, generation, created }
+}
+
+fn random_key() -> Key {
+    Key(rand::random(), rand::random())
+}
