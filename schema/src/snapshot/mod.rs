@@ -19,6 +19,9 @@ pub mod verify;
 #[cfg(feature = "std")]
 pub mod write;
 
+/// Where readers find the files. On a file system in memory: no disk can make them wait or fail them. Ends in `/`.
+pub const DIRECTORY: &core::ffi::CStr = c"/run/identityd/snapshot/";
+
 /// What a look-up found out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer<T> {
