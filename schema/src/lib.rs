@@ -2,7 +2,7 @@
 //! goes over the socket.
 //!
 //! Without the feature `std` the crate is `no_std`, allocates nothing and cannot panic: this is what the NSS module
-//! uses ([`id`], [`name`], [`packed`], [`wire::frame`]). With it come the validated record types and the
+//! uses ([`id`], [`name`], [`packed`], [`snapshot`], [`wire::frame`]). With it come the validated record types and the
 //! messages of PAM and `identityctl`.
 #![cfg_attr(not(feature = "std"), no_std)]
 #![forbid(unsafe_code)]
@@ -10,6 +10,7 @@
 pub mod id;
 pub mod name;
 pub mod packed;
+pub mod snapshot;
 pub mod wire;
 
 #[cfg(feature = "std")]

@@ -1,0 +1,354 @@
+//! One file as a reader sees it: index, entries, listing. Every offset is checked where it is used; nothing is taken on trust but
+//! the header.
+//!
+//! An entry is its length, the length of its packed record, the record, and in a login's the packed gids; all of it filled up with
+//! zeros to a multiple of eight bytes:
+//!
+//! | at | type | field |
+//! |---|---|---|
+//! | 0 | u32 | bytes of the entry, a multiple of 8 |
+//! | 4 | u32 | bytes of the record (tombstone: of the name) |
+//! | 8 | … | record ([`crate::packed`]), behind it a login's gids |
+
+use super::hash::Hash;
+use super::layout::{BUCKET, FREE, GONE, Header, PROBES, SLOTS, STRIDE, STRIDE_ENTRY, Section, UNIT};
+use crate::packed::{Gids, GroupHead, PasswdHead};
+
+/// Bytes of an entry before its record.
+pub const ENTRY_HEAD: usize = 8;
+
+/// A file and its checked header.
+#[derive(Debug, Clone, Copy)]
+pub struct View<'a> {
+    bytes: &'a [u8],
+    header: &'a Header,
+}
+
+/// A login as it lies in the file. The strings are not checked yet: [`PasswdHead::check_strings`] is for who hands them on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Login<'a> {
+    /// Checked: ids inside the directory's range.
+    pub head: PasswdHead,
+    /// The strings behind the head, as many bytes as the head says.
+    pub strings: &'a [u8],
+    /// The whole packed passwd record.
+    pub record: &'a [u8],
+    /// The packed gids, the primary group first.
+    pub gids: &'a [u8],
+}
+
+/// A group as it lies in the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Group<'a> {
+    /// Checked: gid inside the directory's range.
+    pub head: GroupHead,
+    /// The strings behind the head, as many bytes as the head says.
+    pub strings: &'a [u8],
+    /// The whole packed group record.
+    pub record: &'a [u8],
+}
+
+/// What one file knows of a name or id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lookup<T> {
+    /// It is here.
+    Here(T),
+    /// A delta says that it is gone, whatever the base says.
+    Gone,
+    /// This file says nothing about it.
+    Nothing,
+    /// The file is damaged.
+    Damaged,
+}
+
+/// What an area holds: logins or groups.
+pub trait Kind<'a>: Sized + Copy {
+    /// Where the entries are.
+    const AREA: Section;
+    /// The stride table of the area.
+    const STRIDES: Section;
+    /// The index by name.
+    const NAMES: Section;
+    /// The index by id.
+    const IDS: Section;
+
+    /// Reads the entry at the front of `bytes`.
+    fn parse(bytes: &'a [u8]) -> Option<Self>;
+    /// Its uid or gid.
+    fn id(&self) -> u32;
+    /// Its name.
+    fn name(&self) -> &'a [u8];
+}
+
+impl<'a> Login<'a> {
+    /// Its groups, the primary first. `None`: damaged; a list with a gap would be a wrong answer.
+    #[must_use]
+    #[inline]
+    pub fn gids(&self) -> Option<Gids<'a>> {
+        let gids = Gids::parse(self.gids).ok()?;
+        let count = self.gids.len().saturating_sub(Gids::HEAD) / 4;
+        (gids.iter().count() == count).then_some(gids)
+    }
+}
+
+impl<'a> Kind<'a> for Login<'a> {
+    const AREA: Section = Section::Logins;
+    const STRIDES: Section = Section::LoginStride;
+    const NAMES: Section = Section::LoginNames;
+    const IDS: Section = Section::LoginIds;
+
+    #[inline]
+    fn parse(bytes: &'a [u8]) -> Option<Self> {
+        let (record, gids) = split_entry(bytes)?;
+        let head = PasswdHead::parse(record).ok()?;
+        let strings = record.get(PasswdHead::SIZE..)?;
+        if strings.len() != head.strings_len() || strings.get(usize::from(head.name_len)) != Some(&0) {
+            return None;
+        }
+        let count = u32::from_le_bytes(*gids.first_chunk::<4>()?) as usize;
+        let filled = gids.len();
+        let gids = gids.get(..count.checked_mul(4)?.checked_add(Gids::HEAD)?)?;
+        // Every login has its primary group: no count at all is a count that was lost.
+        if count == 0 || filled.saturating_sub(gids.len()) >= UNIT {
+            return None;
+        }
+        Some(Self { head, strings, record, gids })
+    }
+
+    #[inline]
+    fn id(&self) -> u32 {
+        self.head.uid
+    }
+
+    #[inline]
+    fn name(&self) -> &'a [u8] {
+        self.strings.get(..usize::from(self.head.name_len)).unwrap_or_default()
+    }
+}
+
+impl<'a> Kind<'a> for Group<'a> {
+    const AREA: Section = Section::Groups;
+    const STRIDES: Section = Section::GroupStride;
+    const NAMES: Section = Section::GroupNames;
+    const IDS: Section = Section::GroupIds;
+
+    #[inline]
+    fn parse(bytes: &'a [u8]) -> Option<Self> {
+        let (record, _) = split_entry(bytes)?;
+        let head = GroupHead::parse(record).ok()?;
+        let strings = record.get(GroupHead::SIZE..)?;
+        if strings.len() != head.strings_len() || strings.get(usize::from(head.name_len)) != Some(&0) {
+            return None;
+        }
+        Some(Self { head, strings, record })
+    }
+
+    #[inline]
+    fn id(&self) -> u32 {
+        self.head.gid
+    }
+
+    #[inline]
+    fn name(&self) -> &'a [u8] {
+        self.strings.get(..usize::from(self.head.name_len)).unwrap_or_default()
+    }
+}
+
+impl<'a> View<'a> {
+    /// A view on a file whose header was parsed from the very same bytes. `None`: it was not.
+    #[must_use]
+    #[inline]
+    pub fn new(bytes: &'a [u8], header: &'a Header) -> Option<Self> {
+        (bytes.len() == header.len).then_some(Self { bytes, header })
+    }
+
+    /// The header.
+    #[must_use]
+    pub fn header(&self) -> &'a Header {
+        self.header
+    }
+
+    /// The entry of this name, whose hash under [this file's key](Header::key) is `hash`.
+    #[inline]
+    #[must_use]
+    pub fn by_name<K: Kind<'a>>(&self, name: &[u8], hash: Hash) -> Lookup<K> {
+        self.probe(K::NAMES, hash, |reference| match self.entry::<K>(reference) {
+            Some(entry) if entry.name() == name => Lookup::Here(entry),
+            Some(entry) => self.namesake(entry.name(), hash),
+            None => match self.tombstone(reference) {
+                Some(gone) if gone == name => Lookup::Gone,
+                Some(gone) => self.namesake(gone, hash),
+                None => Lookup::Damaged,
+            },
+        })
+    }
+
+    /// The entry of this id, whose hash under this file's key is `hash`.
+    #[inline]
+    #[must_use]
+    pub fn by_id<K: Kind<'a>>(&self, id: u32, hash: Hash) -> Lookup<K> {
+        self.probe(K::IDS, hash, |reference| match self.entry::<K>(reference) {
+            None if reference == GONE => Lookup::Gone,
+            Some(entry) if entry.id() == id => Lookup::Here(entry),
+            _ => Lookup::Damaged,
+        })
+    }
+
+    /// The first entry with an id above `after`. [`Lookup::Nothing`]: there is none.
+    #[must_use]
+    pub fn next<K: Kind<'a>>(&self, after: u32) -> Lookup<K> {
+        let Some(mut rest) = self.area_near::<K>(after) else {
+            return Lookup::Damaged;
+        };
+        // The stride table has brought us to at most this many entries before it.
+        for _ in 0..=STRIDE {
+            if rest.is_empty() {
+                return Lookup::Nothing;
+            }
+            let (Some(entry), Some(next)) = (K::parse(rest), skip_entry(rest)) else {
+                return Lookup::Damaged;
+            };
+            if entry.id() > after {
+                return Lookup::Here(entry);
+            }
+            rest = next;
+        }
+        Lookup::Damaged
+    }
+
+    /// All entries of a sort in order of id. Ends early at damage: for programs that have [verified](super::verify) the file.
+    pub fn entries<K: Kind<'a>>(&self) -> impl Iterator<Item = K> + use<'a, K> {
+        let mut rest = self.section(K::AREA).unwrap_or_default();
+        core::iter::from_fn(move || {
+            let entry = K::parse(rest)?;
+            rest = skip_entry(rest)?;
+            Some(entry)
+        })
+    }
+
+    /// The ids that an index says are gone.
+    #[cfg(feature = "std")]
+    pub(super) fn dead_ids(&self, index: Section) -> impl Iterator<Item = u32> + use<'a> {
+        let (buckets, _) = self.section(index).unwrap_or_default().as_chunks::<BUCKET>();
+        buckets.iter().flat_map(|bucket| {
+            let (tags, references) = bucket.split_at(BUCKET / 2);
+            let word = |bytes: &[u8; 4]| u32::from_le_bytes(*bytes);
+            let slots = tags.as_chunks().0.iter().map(word).zip(references.as_chunks().0.iter().map(word));
+            slots.filter(|(_, reference)| *reference == GONE).map(|(id, _)| id)
+        })
+    }
+
+    /// The bytes of a section.
+    #[must_use]
+    #[inline]
+    pub fn section(&self, section: Section) -> Option<&'a [u8]> {
+        let span = self.header.span(section);
+        self.bytes.get(span.start..span.end())
+    }
+
+    /// Reads the buckets of one hash until `judge` says something else than [`Lookup::Nothing`] of a slot with its tag.
+    #[inline]
+    fn probe<T>(&self, index: Section, hash: Hash, judge: impl Fn(u32) -> Lookup<T>) -> Lookup<T> {
+        let Some(table) = self.section(index) else {
+            return Lookup::Damaged;
+        };
+        let buckets = (table.len() / BUCKET) as u64;
+        let mut place = hash.place;
+        for _ in 0..PROBES {
+            let at = bucket_of(place, buckets).wrapping_mul(BUCKET);
+            let Some(bucket) = table.get(at..).and_then(|rest| rest.first_chunk::<BUCKET>()) else {
+                return Lookup::Damaged;
+            };
+            let (words, _) = bucket.as_chunks::<4>();
+            let Some((tags, references)) = words.split_first_chunk::<SLOTS>() else {
+                return Lookup::Damaged;
+            };
+            for (tag, reference) in tags.iter().zip(references) {
+                if u32::from_le_bytes(*tag) != hash.tag {
+                    continue;
+                }
+                match u32::from_le_bytes(*reference) {
+                    FREE => {}
+                    0 => return Lookup::Damaged,
+                    reference => match judge(reference) {
+                        Lookup::Nothing => {}
+                        found => return found,
+                    },
+                }
+            }
+            // The writer fills a bucket from the front: a free last slot ends the search.
+            match references.last().map(|reference| u32::from_le_bytes(*reference)) {
+                Some(FREE) => return Lookup::Nothing,
+                Some(0) | None => return Lookup::Damaged,
+                Some(_) => place = place.wrapping_add(hash.step),
+            }
+        }
+        Lookup::Nothing
+    }
+
+    /// What another name under the same tag means: once in four thousand million a chance meeting, else damage.
+    #[cold]
+    fn namesake<T>(&self, other: &[u8], hash: Hash) -> Lookup<T> {
+        if self.header.key.name(other).tag == hash.tag { Lookup::Nothing } else { Lookup::Damaged }
+    }
+
+    /// The entry that a reference leads to, if it leads into the area of this sort.
+    #[inline]
+    fn entry<K: Kind<'a>>(&self, reference: u32) -> Option<K> {
+        self.at(K::AREA, reference).and_then(K::parse)
+    }
+
+    /// The name of the tombstone that a reference leads to.
+    #[inline]
+    pub(super) fn tombstone(&self, reference: u32) -> Option<&'a [u8]> {
+        let (name, _) = split_entry(self.at(Section::Tombstones, reference)?)?;
+        Some(name)
+    }
+
+    /// The rest of a section from where a reference leads.
+    #[inline]
+    fn at(&self, section: Section, reference: u32) -> Option<&'a [u8]> {
+        let span = self.header.span(section);
+        let at = (reference as usize).checked_mul(UNIT)?;
+        if at < span.start { None } else { self.bytes.get(at..span.end()) }
+    }
+
+    /// The area from the last entry on that the stride table names with an id of at most `after`.
+    fn area_near<K: Kind<'a>>(&self, after: u32) -> Option<&'a [u8]> {
+        let (table, _) = self.section(K::STRIDES)?.as_chunks::<STRIDE_ENTRY>();
+        let id_of = |entry: &[u8; STRIDE_ENTRY]| u32::from_le_bytes(*entry.first_chunk::<4>().unwrap_or(&[0xff; 4]));
+        let above = table.partition_point(|entry| id_of(entry) <= after);
+        match above.checked_sub(1).and_then(|last| table.get(last)) {
+            Some(entry) => self.at(K::AREA, u32::from_le_bytes(*entry.last_chunk::<4>()?)),
+            None => self.section(K::AREA),
+        }
+    }
+}
+
+/// Which bucket a place falls into: as large a part of the table as the place is of 2³².
+#[inline]
+pub(super) fn bucket_of(place: u32, buckets: u64) -> usize {
+    (u64::from(place).wrapping_mul(buckets) >> 32) as usize
+}
+
+/// The record of the entry at the front of `bytes`, and what is behind it in the entry.
+#[inline]
+pub(super) fn split_entry(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (len, record_len) = entry_head(bytes)?;
+    bytes.get(ENTRY_HEAD..len)?.split_at_checked(record_len)
+}
+
+/// What is behind the entry at the front of `bytes`.
+#[inline]
+pub(super) fn skip_entry(bytes: &[u8]) -> Option<&[u8]> {
+    bytes.get(entry_head(bytes)?.0..)
+}
+
+/// The lengths of the entry at the front: never less than a head, so that a walk always moves on.
+#[inline]
+fn entry_head(bytes: &[u8]) -> Option<(usize, usize)> {
+    let (len, rest) = bytes.split_first_chunk::<4>()?;
+    let len = u32::from_le_bytes(*len) as usize;
+    let record_len = u32::from_le_bytes(*rest.first_chunk::<4>()?) as usize;
+    (len > ENTRY_HEAD && len.is_multiple_of(UNIT)).then_some((len, record_len))
+}
