@@ -2,8 +2,10 @@
 //! is the largest part.
 
 /// How many bytes are control characters (NUL among them), DEL or a colon.
+///
+/// Not to be inlined: this crate is compiled for speed, the module around it for size.
 #[must_use]
-#[inline]
+#[inline(never)]
 pub(crate) fn forbidden(bytes: &[u8]) -> usize {
     let (blocks, rest) = bytes.as_chunks::<16>();
     // Fixed lengths, no early end: the compiler makes vector instructions of it (SSE2 on x86-64, part of every processor).

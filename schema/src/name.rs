@@ -44,7 +44,6 @@ impl core::error::Error for NameError {}
 ///
 /// # Errors
 /// Which rule the name breaks first.
-#[inline]
 pub fn check(name: &[u8]) -> Result<(), NameError> {
     let Some((first, _)) = name.split_first() else {
         return Err(NameError::Empty);

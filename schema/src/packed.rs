@@ -118,7 +118,6 @@ impl PasswdHead {
     ///
     /// # Errors
     /// [`PackedError`] when `strings` is not exactly what this head describes.
-    #[inline]
     pub fn check_strings(&self, strings: &[u8]) -> Result<[usize; 5], PackedError> {
         if strings.len() != self.strings_len() {
             return Err(PackedError::Length);
