@@ -173,9 +173,11 @@ fn options(line: &str) -> Result<&str, KeyError> {
         return Err(KeyError::Options("a quote does not close".into()));
     }
     let (text, rest) = line.split_at(end);
-    let mut quoted = false;
+    let (mut quoted, mut escaped) = (false, false);
     let names = text.split(|character| {
-        if character == '"' {
+        let plain = !escaped;
+        escaped = quoted && plain && character == '\\';
+        if character == '"' && plain {
             quoted = !quoted;
         }
         character == ',' && !quoted
