@@ -1,13 +1,19 @@
 //! identityd in a test machine: started, stopped, killed, paused, asked.
 
+use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
+
+use schema::wire::frame::{HEADER, Header, Op};
 
 use super::{Mosh, Output};
 
 /// What identityd writes to stderr.
 pub(super) const LOG: &str = "/var/log/identityd.log";
 const SOCKET: &str = "/run/identityd/socket";
+/// A name that nobody has.
+const NOBODY: &[u8; 13] = b"nobody-at-all";
 const PID: &str = "/run/identityd.pid";
 
 /// The daemon of a machine.
@@ -15,7 +21,7 @@ const PID: &str = "/run/identityd.pid";
 pub struct Daemon<'m>(&'m Mosh);
 
 impl Daemon<'_> {
-    /// Starts it as an init script does, and waits until it takes connections.
+    /// Starts it as an init script does, and waits until it answers a look-up.
     ///
     /// # Panics
     /// When it does not within 10 s.
@@ -25,7 +31,7 @@ impl Daemon<'_> {
         let mosh = self.0;
         mosh.wait_until("identityd answers", Duration::from_secs(10), |mosh| {
             assert!(self.alive(), "identityd ended at once:\n{}", mosh.journal());
-            UnixStream::connect(mosh.outside(SOCKET)).is_ok()
+            answers(&mosh.outside(SOCKET)).is_ok()
         });
     }
 
@@ -82,8 +88,11 @@ impl Daemon<'_> {
     #[must_use]
     pub fn pid(self) -> Option<u32> {
         let pid = self.0.try_read(PID).ok()?.trim().parse().ok()?;
-        // A zombie has an empty one, and a pid that was given to another program another one.
-        self.0.try_read(&format!("/proc/{pid}/cmdline")).ok()?.contains("identityd").then_some(pid)
+        // A zombie has an empty one, and a pid that was given to another program another one. So has, for a moment, a program that is
+        // being replaced by exec.
+        let line = self.0.try_read(&format!("/proc/{pid}/cmdline")).ok()?;
+        let state = || self.0.try_read(&format!("/proc/{pid}/stat")).unwrap_or_default();
+        (line.contains("identityd") || line.is_empty() && !state().contains(") Z")).then_some(pid)
     }
 
     /// Whether it runs.
@@ -103,6 +112,15 @@ impl Daemon<'_> {
         self.0.wait_until("identityd has ended", Duration::from_secs(10), |_| !self.alive());
         self.0.sh(&format!("rm -f {PID}"));
     }
+}
+
+/// Asks for a name; any answer will do.
+fn answers(socket: &Path) -> io::Result<()> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+    stream.write_all(&Header::request(Op::PasswdByName, 1, 13, 1000).to_bytes())?;
+    stream.write_all(NOBODY)?;
+    stream.read_exact(&mut [0; HEADER])
 }
 
 impl Mosh {
