@@ -55,8 +55,7 @@ impl Daemon<'_> {
     /// When it does not end within 10 s.
     #[track_caller]
     pub fn stop(self) {
-        self.signal("TERM");
-        self.gone();
+        self.end("TERM");
     }
 
     /// Kills it, as a crash would.
@@ -65,8 +64,7 @@ impl Daemon<'_> {
     /// When it does not go.
     #[track_caller]
     pub fn kill(self) {
-        self.signal("KILL");
-        self.gone();
+        self.end("KILL");
     }
 
     /// Stops it in mid-air (SIGSTOP): connections are taken by the kernel, nothing answers.
@@ -88,11 +86,13 @@ impl Daemon<'_> {
     #[must_use]
     pub fn pid(self) -> Option<u32> {
         let pid = self.0.try_read(PID).ok()?.trim().parse().ok()?;
-        // A zombie has an empty one, and a pid that was given to another program another one. So has, for a moment, a program that is
-        // being replaced by exec.
-        let line = self.0.try_read(&format!("/proc/{pid}/cmdline")).ok()?;
-        let state = || self.0.try_read(&format!("/proc/{pid}/stat")).unwrap_or_default();
-        (line.contains("identityd") || line.is_empty() && !state().contains(") Z")).then_some(pid)
+        let proc = |file: &str| self.0.try_read(&format!("/proc/{pid}/{file}")).ok();
+        if proc("stat")?.rsplit_once(") ")?.1.starts_with(['Z', 'X']) {
+            return None;
+        }
+        // A pid that was given to another program has another one; in the middle of an execve(2) it is empty.
+        let command = proc("cmdline")?;
+        (command.is_empty() || command.contains("identityd")).then_some(pid)
     }
 
     /// Whether it runs.
@@ -107,9 +107,16 @@ impl Daemon<'_> {
         }
     }
 
+    /// Until it has been reaped: a zombie's other threads may still hold its lock.
     #[track_caller]
-    fn gone(self) {
-        self.0.wait_until("identityd has ended", Duration::from_secs(10), |_| !self.alive());
+    fn end(self, signal: &str) {
+        let pid = self.pid();
+        self.signal(signal);
+        if let Some(pid) = pid {
+            self.0.wait_until("identityd has ended", Duration::from_secs(10), |mosh| {
+                !mosh.exists(&format!("/proc/{pid}"))
+            });
+        }
         self.0.sh(&format!("rm -f {PID}"));
     }
 }
