@@ -169,6 +169,42 @@ fn chsh_and_chfn_refuse_because_the_account_is_not_a_local_one() {
 }
 
 #[test]
+fn tools_that_edit_the_local_files_leave_logins_of_the_directory_alone() {
+    let mosh = boot!(machine());
+    let files = "cat /etc/passwd /etc/shadow /etc/group";
+    let before = mosh.sh(files).success();
+    for tool in [
+        "passwd -l ana",
+        "passwd -u ana",
+        "passwd -d ana",
+        "passwd -e ana",
+        "chage -E 0 ana",
+        "chage -d 0 ana",
+        "usermod -L ana",
+    ] {
+        let output = mosh.sh(tool).failure();
+        assert!(output.stderr.contains("does not exist"), "{output}");
+    }
+    assert_eq!(mosh.sh(files).success().text(), before.text());
+    assert!(
+        mosh.run(["passwd", "-S", "ana"]).success().text().starts_with("ana L "),
+        "the hash is hidden: it looks locked"
+    );
+    mosh.call(["chpasswd"]).stdin("ana:given-by-root\n").run().success();
+    with_password(&mosh, "ben", "su ana -c true", "given-by-root").success();
+}
+
+#[test]
+fn a_login_of_the_directory_can_be_in_a_local_group() {
+    let mosh = boot!(machine());
+    mosh.run(["gpasswd", "-a", "ana", "games"]).success();
+    assert_eq!(mosh.run(["id", "-Gn", "ana"]).success().text(), "ana games");
+    assert_eq!(mosh.run(["su", "ana", "-c", "id -Gn"]).success().text(), "ana games");
+    mosh.run(["gpasswd", "-d", "ana", "games"]).success();
+    assert_eq!(mosh.run(["id", "-Gn", "ana"]).success().text(), "ana");
+}
+
+#[test]
 fn useradd_gives_no_name_that_the_directory_has() {
     let mosh = boot!(machine());
     let output = mosh.run(["useradd", "ana"]).failure();
@@ -192,6 +228,8 @@ fn cron_runs_jobs_of_logins_that_have_the_capability() {
         mosh.call(["crontab", "-u", name, "-"]).stdin(table).run().success();
     }
     mosh.run(["crontab", "-u", "nobody-at-all", "-l"]).failure();
+    let own = mosh.call(["crontab", "-l"]).user("mia").run().success();
+    assert!(own.text().starts_with("@reboot"), "{own}");
     mosh.identityctl(["login", "lock", "lea"]).success();
     mosh.cron();
     mosh.wait_until("the jobs have run", SOON, |mosh| {

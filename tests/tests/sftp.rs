@@ -101,6 +101,45 @@ fn an_sftp_only_login_gets_no_shell_no_command_and_no_tunnel() {
 }
 
 #[test]
+fn scp_works_over_sftp_and_rsync_does_not() {
+    let mosh = boot!(machine().prepare("ssh-keygen -q -t ed25519 -N '' -f /root/key"));
+    for login in ["web", "ana"] {
+        mosh.identityctl(["key", "add", login, "/root/key.pub"]).success();
+    }
+    let _sshd = mosh.sshd(&[]);
+    let options =
+        "-i /root/key -o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR";
+    let scp = |flags: &str, login: &str| mosh.sh(&format!("scp {flags} {options} /root/sent {login}@127.0.0.1:copied"));
+    let rsync = |login: &str| mosh.sh(&format!("rsync -e 'ssh {options}' /root/sent {login}@127.0.0.1:synced"));
+    scp("", "web").success();
+    assert_eq!(mosh.read(&format!("{HOME}/web/copied")), "from here\n");
+    scp("-O", "web").failure();
+    rsync("web").failure();
+    for flags in ["", "-O"] {
+        scp(flags, "ana").success();
+    }
+    rsync("ana").success();
+}
+
+#[test]
+fn an_sftp_only_login_changes_an_old_password_in_the_conversation_only() {
+    let mosh = boot!(machine());
+    mosh.call(["identityctl", "login", "passwd", "web", "--stdin", "--must-change"]).stdin("secret\n").run().success();
+    let sshd = mosh.sshd(&[]);
+    // sshd would run passwd(1) in the session, and the session is in a chroot without programs.
+    let output = sshd.sftp("web", SECRET, "pwd").failure();
+    assert!(!output.stdout.contains("Remote working directory"), "{output}");
+    mosh.expect(
+        r#"spawn sftp -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o PreferredAuthentications=keyboard-interactive web@127.0.0.1
+           want {assword: *$}; send "secret\r"; want {Current password:}; send "secret\r"
+           want {New password:}; send "Correct-horse-7\r"; want {Retype new password:}; send "Correct-horse-7\r"
+           want {sftp> *$}; send "pwd\r"; want {/members/users/web}; send "bye\r"; finish"#,
+    )
+    .success();
+    sshd.sftp("web", Auth::Password("Correct-horse-7"), "pwd").success();
+}
+
+#[test]
 fn su_and_a_forced_shell_give_nothing_to_an_sftp_only_login() {
     let mosh = boot!(machine());
     assert_eq!(mosh.sh("getent passwd web | cut -d: -f7").success().text(), "/usr/sbin/nologin");
