@@ -10,8 +10,8 @@ DESTDIR ?=
 MULTIARCH = $(shell ldd /bin/sh | sed -n 's|.*=> .*/lib/\([^/]*\)/libc\.so.*|\1|p')
 LIBDIR    = $(DESTDIR)/usr/lib/$(MULTIARCH)
 
-# What a bare Debian 12 lacks. libc6-dev brings libcrypt-dev, which identityd links; SQLite is compiled from its crate with gcc.
-BUILD_PACKAGES := ca-certificates gcc libc6-dev libcrypt-dev libpam0g-dev
+# What a bare Debian 12 lacks. libpam.so.0 is on every Debian (pam_mayfirst/build.rs); libc6-dev brings libcrypt-dev, which identityd links; SQLite is compiled from its crate with gcc.
+BUILD_PACKAGES := ca-certificates gcc libc6-dev libcrypt-dev
 # tests/prepare builds the root of the test machines with it.
 TEST_PACKAGES  := mmdebstrap
 
