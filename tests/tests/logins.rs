@@ -202,6 +202,8 @@ fn a_login_of_the_directory_can_be_in_a_local_group() {
     assert_eq!(mosh.run(["su", "ana", "-c", "id -Gn"]).success().text(), "ana games");
     mosh.run(["gpasswd", "-d", "ana", "games"]).success();
     assert_eq!(mosh.run(["id", "-Gn", "ana"]).success().text(), "ana");
+    mosh.run(["usermod", "-aG", "audio", "ana"]).success();
+    assert_eq!(mosh.run(["id", "-Gn", "ana"]).success().text(), "ana audio");
 }
 
 #[test]

@@ -39,6 +39,17 @@ fn a_mail_only_login_reads_its_mail_over_imap_and_finds_a_home() {
 }
 
 #[test]
+fn without_sessions_dovecot_makes_no_home() {
+    let mosh = boot!(machine());
+    mosh.dovecot("");
+    mosh.sh("sed -i 's/session=yes //' /etc/dovecot/dovecot.conf && doveadm reload").success();
+    let list = ["curl", "-sS", "-u", "mia:secret", "imap://127.0.0.1/INBOX/;MAILINDEX=1"];
+    mosh.run(list).failure();
+    assert!(!mosh.exists(&format!("{HOME}/mia")));
+    assert!(mosh.journal().contains("authenticated login=\"mia\""), "the password was right");
+}
+
+#[test]
 fn imap_refuses_in_the_same_words_who_has_no_mail_a_wrong_password_or_no_name_at_all() {
     let mosh = boot!(machine().login(login("lea", &["mail"])));
     mosh.identityctl(["login", "lock", "lea"]).success();
