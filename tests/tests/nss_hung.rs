@@ -273,6 +273,7 @@ fn a_captured_daemon_makes_nobody_root() {
         ("uid of nobody", passwd("ana", 65534, 5000, good)),
         ("uid -1", passwd("ana", u32::MAX, 5000, good)),
         ("a local uid", passwd("ana", 1500, 5000, good)),
+        ("a local group", passwd("ana", 5000, 2500, good)),
         ("root", passwd("root", 5000, 5000, good)),
         ("another login", passwd("ben", 5001, 5000, good)),
         ("a line more", passwd("ana", 5000, 5000, ["x\nroot2:x:0:0", good[1], good[2]])),
@@ -292,7 +293,7 @@ fn a_captured_daemon_makes_nobody_root() {
         ("a comma", group("crew", 5000, &["a,root"])),
         ("an empty member", group("crew", 5000, &[""])),
     ];
-    let mosh = boot!(Mosh::builder().without_daemon().prepare("useradd -u 1500 -M local"));
+    let mosh = boot!(Mosh::builder().without_daemon().prepare("useradd -u 1500 -M local && groupadd -g 2500 wheelish"));
     mosh.sh("install -d -o identityd -g identityd -m 0755 /run/identityd").success();
     for (at, (what, record)) in evil_passwd.iter().enumerate() {
         let (single, list) = (record.clone(), page(&[evil_passwd[0].1.clone(), record.clone()]));
@@ -302,8 +303,8 @@ fn a_captured_daemon_makes_nobody_root() {
         let answers = probe(&mosh, "pw ana uid 5000 pw root uid 0 uid 1500 pwlist");
         let right = at == 0;
         for answer in &answers[..2] {
-            // A local uid under the name that was asked: not ours to answer for.
-            let refused = answer.status == "UNAVAIL" || (*what == "a local uid" && answer.status == "NOTFOUND");
+            // A local uid or group under the name that was asked: not ours to answer for.
+            let refused = answer.status == "UNAVAIL" || (what.starts_with("a local") && answer.status == "NOTFOUND");
             // By uid, "another name" is what the question is about; and a local one is refused.
             let by_uid = answer.question.starts_with("uid") && (*what == "root") && answer.status == "NOTFOUND";
             assert!(right == (answer.status == "SUCCESS") && (right || refused || by_uid), "{what}: {answer:?}");
@@ -327,4 +328,18 @@ fn a_captured_daemon_makes_nobody_root() {
             assert_eq!(answer.status, "NOTFOUND", "{what}: {answer:?}");
         }
     }
+}
+
+/// Groups of the system, and those that are the server's own, are left out whatever the daemon says.
+#[test]
+fn a_captured_daemon_gives_nobody_a_group_of_the_system() {
+    let mosh = boot!(Mosh::builder().without_daemon().prepare("groupadd -g 2500 wheelish"));
+    mosh.sh("install -d -o identityd -g identityd -m 0755 /run/identityd").success();
+    captured(&mosh, |stream, _, _, id| {
+        let gids = [5000_u32, 0, 4, 27, 100, 999, 2500, 5001, 65534];
+        let record: Vec<u8> = [gids.len() as u32].iter().chain(&gids).flat_map(|word| word.to_le_bytes()).collect();
+        found(stream, id, &record);
+    });
+    let answer = &probe(&mosh, "ig ana")[0];
+    assert_eq!((answer.status.as_str(), answer.came.as_str()), ("SUCCESS", "5000,5001"), "{answer:?}");
 }
