@@ -14,6 +14,9 @@ const AT_ONE_TIME: usize = 16;
 /// After a failure the next questions fail at once for so long, instead of each waiting in turn.
 const PAUSE: Duration = Duration::from_millis(200);
 
+/// For a write: SQLite waits 10 s for another writer and then has certainly not written (`directory::sqlite`). Below the 30 s of PAM.
+const WRITING: Duration = Duration::from_secs(15);
+
 /// The way to the directory.
 pub struct Source {
     directory: RwLock<Option<Arc<dyn Directory>>>,
@@ -125,6 +128,22 @@ impl Source {
             _ => self.answered(),
         }
         answer
+    }
+
+    /// Has something written. It is never abandoned half-way: when `WRITING` is over it goes on by itself, and `None` says that nobody knows how
+    /// it will end. A writer that waits for another one says nothing about the directory's health.
+    pub async fn write<T, F, A>(&self, work: F) -> Option<Result<T, DirectoryError>>
+    where
+        T: Send + 'static,
+        F: FnOnce(Arc<dyn Directory>) -> A,
+        A: Future<Output = Result<T, DirectoryError>> + Send + 'static,
+    {
+        let directory = self.directory.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(directory) = directory else {
+            return Some(Err(self.unavailable()));
+        };
+        let task = tokio::spawn(work(directory));
+        tokio::time::timeout(WRITING, task).await.ok()?.ok()
     }
 
     /// Notes a failure that was noticed elsewhere (it could not be opened).

@@ -9,6 +9,7 @@ use schema::packed::write;
 use schema::record::{Generation, Group, Login};
 
 use super::own::Attempts;
+use super::sweep::Census;
 use crate::auth::Pool;
 use crate::cache::{Answer, Cache, GroupAnswer, LoginAnswer};
 use crate::config::{Config, Loaded};
@@ -34,6 +35,7 @@ pub struct Host {
     pub(super) started: Instant,
     pub(super) pool: Arc<Pool>,
     pub(super) own_attempts: Attempts,
+    census: RwLock<Option<Census>>,
 }
 
 /// What a [`Host`] is made of.
@@ -92,6 +94,7 @@ impl Host {
             started: Instant::now(),
             pool: parts.pool,
             own_attempts: Attempts::default(),
+            census: RwLock::default(),
         }))
     }
 
@@ -135,6 +138,15 @@ impl Host {
     #[must_use]
     pub fn local(&self) -> Arc<Local> {
         Arc::clone(&self.local.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What the last sweep found; `None`: none has come to its end yet.
+    pub(super) fn census(&self) -> Option<Census> {
+        self.census.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set_census(&self, census: Census) {
+        *self.census.write().unwrap_or_else(PoisonError::into_inner) = Some(census);
     }
 
     /// Where the local accounts are.

@@ -15,7 +15,7 @@ use schema::wire::message::{Outcome, PamContext, Secret, Session, Verdict};
 use super::Host;
 use crate::auth::{self, Crowded, Ticket};
 use crate::cache::Answer;
-use crate::directory::DirectoryError;
+use crate::directory::{Directory, DirectoryError};
 use crate::policy::{self, Case, Decision};
 use crate::server::Peer;
 use crate::telemetry::meters;
@@ -121,8 +121,8 @@ impl Host {
         tokio::time::sleep(until.saturating_sub(began.elapsed())).await;
     }
 
-    /// The login as the directory has it now, and its hash. Not from the cache: what is decided here must be true now. Both are asked for
-    /// whoever it is, so that an unknown name costs the same.
+    /// The login, and its hash as the directory has it now: never from memory. The hash is asked for whoever it is, so that an unknown name costs
+    /// the same.
     async fn login_with_hash(&self, user: &str) -> Result<(Option<Login>, Option<PasswordHash>), String> {
         let Ok(name) = user.parse::<LoginName>() else { return Ok((None, None)) };
         let login = match self.login_by_name(&name, WAIT).await {
@@ -254,20 +254,32 @@ impl Host {
         // A reset overwrites whatever is there; a change only what was verified.
         let expected = if by_root { None } else { hash };
         let name = login.name.clone();
-        let stored = self
-            .cache()
-            .source()
-            .ask(|directory| async move { directory.set_password(&name, expected.as_ref(), &made, today()).await })
-            .await;
-        match stored {
-            Ok(generation) => {
+        let write = |directory: Arc<dyn Directory>| async move {
+            directory.set_password(&name, expected.as_ref(), &made, today()).await
+        };
+        match self.cache().source().write(write).await {
+            None => {
+                let info = "The directory has not confirmed the new password in time. It may still be stored: try the new one first, then the old one.";
+                tracing::error!(
+                    login = context.user,
+                    service = context.service,
+                    "a new password was not confirmed in time"
+                );
+                Verdict { outcome: Outcome::Unavailable, uid: Some(login.uid), info: Some(info.into()) }
+            }
+            Some(Ok(generation)) => {
                 // Aging is part of the cached login: the next question must see the change.
                 let _ = self.refresh(generation, Duration::from_secs(1)).await;
                 tracing::info!(login = context.user, service = context.service, by_root, "password changed");
                 Verdict { outcome: Outcome::Success, uid: Some(login.uid), info: None }
             }
-            Err(error @ (DirectoryError::Refused(_) | DirectoryError::Conflict)) => rejected(&login, error.to_string()),
-            Err(error) => unavailable(context, "password", &error.to_string()),
+            Some(Err(error @ (DirectoryError::Refused(_) | DirectoryError::Conflict))) => {
+                rejected(&login, error.to_string())
+            }
+            Some(Err(error)) => {
+                let info = "The directory cannot be written now. The password has not been changed.";
+                Verdict { info: Some(info.into()), ..unavailable(context, "password", &error.to_string()) }
+            }
         }
     }
 
@@ -309,8 +321,8 @@ impl Host {
             Answer::Absent => return Ok(Vec::new()),
             Answer::Unknown(_) => return Err(frame::Status::Unknown),
         };
-        if login.status == Status::Locked {
-            tracing::warn!(login = user, reason = "the login is locked", "no keys given");
+        if let Some(reason) = policy::closed(&login, today()) {
+            tracing::warn!(login = user, reason, "no keys given");
             return Ok(Vec::new());
         }
         match self.cache().ssh_keys(&login.name, wait).await {

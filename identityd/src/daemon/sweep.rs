@@ -1,11 +1,29 @@
-//! Goes through the whole directory now and then, so that `status` lists every entry that is not served, whether somebody asked for it or not.
+//! Goes through the whole directory now and then, so that `status` lists every entry that is not served, whether somebody asked for it or not, and
+//! counts the others.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use schema::name::LoginName;
 
 use super::Host;
 use crate::directory::{DirectoryError, Entry, Kind, Quarantined};
 use crate::quarantine;
+
+/// Groups that AUTH_SYS of NFS carries beside the primary one (RFC 5531, appendix A).
+const NFS_GROUPS: u32 = 16;
+
+/// What there is in the directory, and what an administrator should know about it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Census {
+    pub(super) logins: u64,
+    pub(super) groups: u64,
+    /// Logins in more groups than NFS can tell.
+    pub(super) in_many_groups: u64,
+    /// One of them.
+    pub(super) such_as: Option<String>,
+}
 
 /// Entries asked of the directory at a time.
 const PAGE: u32 = 500;
@@ -21,7 +39,8 @@ pub(super) async fn run(host: Arc<Host>) {
     loop {
         let began = Instant::now();
         match all(&host).await {
-            Ok(found) => {
+            Ok((found, census)) => {
+                host.set_census(census);
                 for entry in host.cache().source().quarantine().replace(found) {
                     let kind = if entry.kind == Kind::Login { "login" } else { "group" };
                     tracing::warn!(
@@ -42,10 +61,12 @@ pub(super) async fn run(host: Arc<Host>) {
     }
 }
 
-async fn all(host: &Host) -> Result<Vec<Quarantined>, DirectoryError> {
+async fn all(host: &Host) -> Result<(Vec<Quarantined>, Census), DirectoryError> {
     let source = host.cache().source();
     let (local, shell) = (host.local(), host.loaded().config.quarantine.unknown_shell);
     let mut found = Vec::new();
+    let mut census = Census::default();
+    let mut groups_of: HashMap<LoginName, u32> = HashMap::new();
     let mut after = 0;
     loop {
         let page = source.ask(|directory| async move { directory.logins_after(after, PAGE).await }).await?;
@@ -53,6 +74,7 @@ async fn all(host: &Host) -> Result<Vec<Quarantined>, DirectoryError> {
         for entry in page {
             after = after.max(match entry {
                 Entry::Valid(login) => {
+                    census.logins += 1;
                     let judged = quarantine::login(&login, &local, shell);
                     found.extend(
                         judged
@@ -82,16 +104,27 @@ async fn all(host: &Host) -> Result<Vec<Quarantined>, DirectoryError> {
                             .err()
                             .map(|reason| quarantined(Kind::Group, group.name.as_str(), group.gid.raw(), reason)),
                     );
+                    census.groups += 1;
+                    for member in group.members {
+                        *groups_of.entry(member).or_default() += 1;
+                    }
                     group.gid.raw()
                 }
                 Entry::Quarantined(entry) => take(entry, &mut found),
             });
         }
         if !full || after == before {
-            return Ok(found);
+            break;
         }
         tokio::time::sleep(BREATH).await;
     }
+    let many = groups_of.into_iter().filter(|(_, groups)| *groups > NFS_GROUPS).map(|(login, _)| login);
+    for login in many {
+        census.in_many_groups += 1;
+        // The first by name, so that it is the same each time.
+        census.such_as = census.such_as.filter(|other| other.as_str() < login.as_str()).or(Some(login.to_string()));
+    }
+    Ok((found, census))
 }
 
 /// Keeps the entry; the id to go on after, 0 when it cannot be counted on from.

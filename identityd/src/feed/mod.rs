@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use schema::record::Generation;
 use tokio::sync::{Notify, watch as channel};
+use tokio::time::Instant;
 
 use crate::cache::Cache;
 use crate::daemon::Host;
@@ -28,16 +29,19 @@ pub type Opening = Pin<Box<dyn Future<Output = Result<Arc<dyn Directory>, Direct
 
 /// Changes taken at a time.
 const BATCH: u32 = 1000;
-/// After a change of the file: SQLite writes the log first and makes the commit visible after its fsync, which gives no event of its own.
-const SETTLE: [Duration; 7] = [
+/// After a change of the file: SQLite writes the log first and makes the commit visible after its fsync, which gives no event of its own. So
+/// it is looked for until it is there, never more than 50 ms late.
+const SETTLE: [Duration; 5] = [
     Duration::from_millis(3),
     Duration::from_millis(7),
     Duration::from_millis(15),
-    Duration::from_millis(30),
-    Duration::from_millis(60),
-    Duration::from_millis(150),
-    Duration::from_millis(400),
+    Duration::from_millis(25),
+    Duration::from_millis(50),
 ];
+/// For so long, in steps of the last one: an fsync that takes longer than this is found by the poll.
+const SETTLED: Duration = Duration::from_secs(3);
+/// Between two looks: an import writes thousands of pages a second, and each is an event.
+const BREATH: Duration = Duration::from_millis(2);
 /// While the directory is away.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -90,6 +94,29 @@ impl Feed {
     }
 }
 
+/// The pauses between the looks after a change of the file.
+#[derive(Debug)]
+struct Settle {
+    steps: usize,
+    since: Instant,
+}
+
+impl Default for Settle {
+    fn default() -> Self {
+        Self { steps: 0, since: Instant::now() }
+    }
+}
+
+impl Iterator for Settle {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let step = SETTLE.get(self.steps).or(SETTLE.last()).copied();
+        self.steps += 1;
+        step.filter(|_| self.since.elapsed() < SETTLED)
+    }
+}
+
 /// The task that looks.
 pub struct Follower {
     feed: Arc<Feed>,
@@ -122,19 +149,23 @@ impl Follower {
     /// Looks, again and again, until it is dropped.
     pub async fn run(mut self) {
         let mut files = FileWatch::new(self.watched());
-        let mut settle = SETTLE.iter();
+        let mut settle = Settle::default();
         loop {
             self.look_at_local();
             let up = self.look().await;
             self.feed.looked.send_modify(|looked| *looked += 1);
             let pause = match settle.next() {
-                Some(soon) => *soon,
+                Some(soon) => soon,
                 None if up => self.poll,
                 None => RETRY.min(self.poll),
             };
+            let looked = Instant::now();
             tokio::select! {
                 () = self.feed.wake.notified() => {}
-                () = files.changed() => settle = SETTLE.iter(),
+                () = files.changed() => {
+                    settle = Settle::default();
+                    tokio::time::sleep_until(looked + BREATH).await;
+                }
                 () = tokio::time::sleep(pause) => files.renew(),
             }
         }

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use schema::hash::PasswordHash;
 use schema::id::{GroupId, UserId};
 use schema::name::{GroupName, LoginName};
 use schema::packed::write;
-use schema::record::{Aging, Login};
+use schema::record::Login;
 use schema::wire::frame::{Op, Status};
 
 use super::Reply;
@@ -13,6 +14,7 @@ use super::connection::Asked;
 use crate::cache::Answer;
 use crate::config::ShadowHash;
 use crate::daemon::Host;
+use crate::directory::DirectoryError;
 
 /// Answers one look-up. A name or id that cannot exist is Absent, not Malformed: `getent passwd a:b` has a certain answer.
 pub(super) async fn answer(host: &Arc<Host>, asked: &Asked, payload: &[u8]) -> Reply {
@@ -53,18 +55,21 @@ pub(super) async fn answer(host: &Arc<Host>, asked: &Asked, payload: &[u8]) -> R
 }
 
 async fn shadow(host: &Arc<Host>, login: &Login) -> Reply {
-    if host.config().nss.shadow_hash == ShadowHash::Nobody {
-        return packed_shadow(login.name.as_str(), "*", &login.aging);
-    }
-    let name = login.name.clone();
-    match host.cache().source().ask(|directory| async move { directory.password_hash(&name).await }).await {
-        Ok(hash) => packed_shadow(login.name.as_str(), hash.as_ref().map_or("*", |hash| hash.expose()), &login.aging),
-        Err(error) => Reply::of(Answer::Unknown(error.to_string())),
-    }
+    let hash = match shown_hash(host, &login.name).await {
+        Ok(hash) => hash,
+        Err(error) => return Reply::of(Answer::Unknown(error.to_string())),
+    };
+    let hash = hash.as_ref().map_or("*", PasswordHash::expose);
+    write::shadow(login.name.as_str(), hash, &login.aging).map_or_else(|_| Reply::bare(Status::Unknown), Reply::owned)
 }
 
-fn packed_shadow(name: &str, hash: &str, aging: &Aging) -> Reply {
-    write::shadow(name, hash, aging).map_or_else(|_| Reply::bare(Status::Unknown), Reply::owned)
+/// The hash that the shadow map shows; `None`: `*`.
+pub(super) async fn shown_hash(host: &Host, name: &LoginName) -> Result<Option<PasswordHash>, DirectoryError> {
+    if host.config().nss.shadow_hash == ShadowHash::Nobody {
+        return Ok(None);
+    }
+    let name = name.clone();
+    host.cache().source().ask(|directory| async move { directory.password_hash(&name).await }).await
 }
 
 /// An id is exactly four bytes.

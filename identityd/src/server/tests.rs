@@ -144,6 +144,34 @@ async fn another_version_and_an_oversized_frame_are_told_and_closed() {
 }
 
 #[tokio::test]
+async fn without_the_magic_there_is_no_answer() {
+    let world = World::start(Config::default());
+    let mut stream = world.connect().await;
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n").await.unwrap();
+    assert!(read(&mut stream).await.is_err());
+}
+
+#[tokio::test]
+async fn a_page_of_shadow_goes_on_where_the_last_one_ended() {
+    let world = World::start(Config::default());
+    let logins = (0..450).map(|n| (4000 + n, a_login(&format!("l{n}"), 4000 + n)));
+    world.directory.logins.lock().unwrap().extend(logins);
+    let (mut after, mut counts) = (0_u32, Vec::new());
+    loop {
+        let (_, page) = world.ask(Op::ShadowList, &after.to_le_bytes()).await;
+        let head = ListHead::split(&page).unwrap().0;
+        counts.push(head.count);
+        if head.next_after == 0 {
+            break;
+        }
+        assert!(head.next_after > after);
+        after = head.next_after;
+    }
+    // ada, and the two that local accounts stand for are left out.
+    assert_eq!(counts.iter().sum::<u32>(), 451, "{counts:?}");
+}
+
+#[tokio::test]
 async fn a_request_that_trickles_is_cut_off() {
     let mut config = Config::default();
     config.server.request_timeout = Span::millis(100);

@@ -2,7 +2,8 @@
 //!
 //! A field or variant is only ever added at the end, with a new [`VERSION`](super::frame::VERSION).
 
-use serde::{Deserialize, Serialize};
+use serde::de::Visitor;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::id::{GroupId, UserId};
@@ -13,8 +14,7 @@ use crate::record::Generation;
 pub const MAX_PASSWORD: usize = 511;
 
 /// A password on its way. Never printed; its memory is cleared.
-#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop, Serialize, Deserialize)]
-#[serde(transparent)]
+#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
 pub struct Secret(Vec<u8>);
 
 impl Secret {
@@ -34,6 +34,34 @@ impl Secret {
 impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Secret")
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_bytes(&self.0)
+    }
+}
+
+/// One copy of exactly the right size, straight from the frame: a vector that grows byte by byte would leave parts of the password behind in freed
+/// memory, and one that fails half-way would not be cleared.
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Bytes;
+
+        impl Visitor<'_> for Bytes {
+            type Value = Secret;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("the bytes of a password")
+            }
+
+            fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<Secret, E> {
+                Ok(Secret(bytes.to_vec()))
+            }
+        }
+
+        from.deserialize_bytes(Bytes)
     }
 }
 
@@ -192,4 +220,20 @@ pub struct Session {
     pub mode: u32,
     /// What to copy into it.
     pub skeleton: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_a_length_and_its_bytes() {
+        let secret = Secret::new(vec![0, 200, 7]);
+        let bytes = postcard::to_allocvec(&secret).unwrap();
+        assert_eq!(bytes, [3, 0, 200, 7]);
+        assert_eq!(bytes, postcard::to_allocvec(&vec![0_u8, 200, 7]).unwrap());
+        assert_eq!(postcard::from_bytes::<Secret>(&bytes).unwrap(), secret);
+        assert!(postcard::from_bytes::<Secret>(&bytes[..3]).is_err());
+        assert_eq!(format!("{secret:?}"), "Secret");
+    }
 }

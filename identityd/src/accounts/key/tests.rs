@@ -37,8 +37,9 @@ fn options_stand_before_the_key_and_stay() {
 
 #[test]
 fn what_sshd_would_not_take_is_refused_with_its_reason() {
+    type Case<'a> = (&'a str, fn(&KeyError) -> bool);
     let body = ED25519.split(' ').nth(1).unwrap();
-    let cases: &[(&str, fn(&KeyError) -> bool)] = &[
+    let cases: &[Case<'_>] = &[
         ("", |error| *error == KeyError::Empty),
         ("# comment", |error| *error == KeyError::Empty),
         ("-----BEGIN OPENSSH PRIVATE KEY-----", |error| *error == KeyError::Private),

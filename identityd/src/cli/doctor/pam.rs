@@ -330,18 +330,6 @@ mod tests {
     }
 
     #[test]
-    fn a_stack_that_passes_local_accounts_by_is_fine() {
-        let findings = host(|files| {
-            for kind in ["auth", "account"] {
-                let text =
-                    format!("{kind} [success=1 default=ignore] pam_localuser.so\n{}", files[&format!("common-{kind}")]);
-                files.insert(format!("common-{kind}"), text);
-            }
-        });
-        assert_eq!(worst(&findings), Severity::Ok, "{findings:#?}");
-    }
-
-    #[test]
     fn two_makers_of_homes_are_found() {
         let findings = replaced("common-session", "pam_unix.so", "pam_unix.so\nsession optional pam_mkhomedir.so");
         assert_eq!(worst(&findings), Severity::Warning);

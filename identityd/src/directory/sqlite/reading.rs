@@ -7,7 +7,7 @@ use schema::id::{GroupId, UserId};
 use schema::name::{GroupName, LoginName};
 use schema::record::{Generation, Group, Login, SshKey};
 use sqlx::sqlite::{SqlitePool, SqliteRow};
-use sqlx::{Row, SqliteConnection};
+use sqlx::{Connection, Row, SqliteConnection};
 
 use super::SqliteDirectory;
 use super::rows::{bytes, group, login, select_group, select_login};
@@ -17,12 +17,12 @@ use crate::directory::{Change, Changes, Directory, DirectoryError, Entry, Kind};
 #[async_trait]
 impl Directory for SqliteDirectory {
     async fn login_by_name(&self, name: &LoginName) -> Result<Option<Entry<Login>>, DirectoryError> {
-        let query = sqlx::query(select_login!("WHERE l.name = ?1")).bind(name.as_str());
+        let query = sqlx::query(select_login!("WHERE l.name = ?1 ORDER BY l.rowid LIMIT 1")).bind(name.as_str());
         Ok(self.database(query.fetch_optional(self.reader()).await)?.map(|row| login(&row)))
     }
 
     async fn login_by_uid(&self, uid: UserId) -> Result<Option<Entry<Login>>, DirectoryError> {
-        let query = sqlx::query(select_login!("WHERE l.uid = ?1")).bind(i64::from(uid.raw()));
+        let query = sqlx::query(select_login!("WHERE l.uid = ?1 ORDER BY l.rowid LIMIT 1")).bind(i64::from(uid.raw()));
         Ok(self.database(query.fetch_optional(self.reader()).await)?.map(|row| login(&row)))
     }
 
@@ -33,12 +33,12 @@ impl Directory for SqliteDirectory {
     }
 
     async fn group_by_name(&self, name: &GroupName) -> Result<Option<Entry<Group>>, DirectoryError> {
-        let query = sqlx::query(select_group!("WHERE g.name = ?1")).bind(name.as_str());
+        let query = sqlx::query(select_group!("WHERE g.name = ?1 ORDER BY g.rowid LIMIT 1")).bind(name.as_str());
         Ok(self.database(query.fetch_optional(self.reader()).await)?.map(|row| group(&row)))
     }
 
     async fn group_by_gid(&self, gid: GroupId) -> Result<Option<Entry<Group>>, DirectoryError> {
-        let query = sqlx::query(select_group!("WHERE g.gid = ?1")).bind(i64::from(gid.raw()));
+        let query = sqlx::query(select_group!("WHERE g.gid = ?1 ORDER BY g.rowid LIMIT 1")).bind(i64::from(gid.raw()));
         Ok(self.database(query.fetch_optional(self.reader()).await)?.map(|row| group(&row)))
     }
 
@@ -50,9 +50,9 @@ impl Directory for SqliteDirectory {
 
     async fn gids_of(&self, name: &LoginName) -> Result<Option<Vec<GroupId>>, DirectoryError> {
         let query = sqlx::query(
-            "SELECT 0 AS rank, l.gid AS gid FROM login AS l WHERE l.name = ?1 \
-             UNION ALL SELECT 1, m.gid FROM login AS l JOIN group_member AS m ON m.uid = l.uid WHERE l.name = ?1 \
-             UNION ALL SELECT 1, g.gid FROM login AS l JOIN unix_group AS g ON g.rule = 'sftp-only' WHERE l.name = ?1 \
+            "SELECT 0 AS rank, l.gid AS gid FROM login AS l WHERE l.rowid = (SELECT min(rowid) FROM login WHERE name = ?1) \
+             UNION ALL SELECT 1, m.gid FROM login AS l JOIN group_member AS m ON m.uid = l.uid WHERE l.rowid = (SELECT min(rowid) FROM login WHERE name = ?1) \
+             UNION ALL SELECT 1, g.gid FROM login AS l JOIN unix_group AS g ON g.rule = 'sftp-only' WHERE l.rowid = (SELECT min(rowid) FROM login WHERE name = ?1) \
              AND EXISTS (SELECT 1 FROM login_capability WHERE uid = l.uid AND capability = 'sftp') \
              AND NOT EXISTS (SELECT 1 FROM login_capability WHERE uid = l.uid AND capability = 'shell') \
              ORDER BY rank, gid",
@@ -77,7 +77,7 @@ impl Directory for SqliteDirectory {
 
     async fn ssh_keys(&self, name: &LoginName) -> Result<Vec<SshKey>, DirectoryError> {
         let query = sqlx::query(
-            "SELECT k.id, k.line, k.fingerprint, k.added FROM ssh_key AS k JOIN login AS l ON l.uid = k.uid WHERE l.name = ?1 ORDER BY k.id",
+            "SELECT k.id, k.line, k.fingerprint, k.added FROM ssh_key AS k JOIN login AS l ON l.uid = k.uid WHERE l.rowid = (SELECT min(rowid) FROM login WHERE name = ?1) ORDER BY k.id",
         )
         .bind(name.as_str());
         let rows = self.database(query.fetch_all(self.reader()).await)?;
@@ -85,7 +85,8 @@ impl Directory for SqliteDirectory {
     }
 
     async fn password_hash(&self, name: &LoginName) -> Result<Option<PasswordHash>, DirectoryError> {
-        let query = sqlx::query("SELECT password_hash FROM login WHERE name = ?1").bind(name.as_str());
+        let query =
+            sqlx::query("SELECT password_hash FROM login WHERE name = ?1 ORDER BY rowid LIMIT 1").bind(name.as_str());
         let Some(row) = self.database(query.fetch_optional(self.reader()).await)? else {
             return Ok(None);
         };
@@ -101,24 +102,13 @@ impl Directory for SqliteDirectory {
         new: &PasswordHash,
         today: Date,
     ) -> Result<Generation, DirectoryError> {
-        let mut transaction = self.database(self.writer().begin_with("BEGIN IMMEDIATE").await)?;
-        let update = sqlx::query(
-            "UPDATE login SET password_hash = ?2, last_change = ?3 WHERE name = ?1 AND (?4 IS NULL OR password_hash = ?4)",
-        )
-        .bind(name.as_str())
-        .bind(new.expose())
-        .bind(today.days())
-        .bind(old.map(PasswordHash::expose));
-        if self.database(update.execute(&mut *transaction).await)?.rows_affected() == 0 {
-            let there = sqlx::query("SELECT 1 FROM login WHERE name = ?1").bind(name.as_str());
-            return match self.database(there.fetch_optional(&mut *transaction).await)? {
-                Some(_) => Err(DirectoryError::Conflict),
-                None => Err(DirectoryError::Refused(format!("there is no login {name}"))),
-            };
+        let mut connection = self.database(self.writer().acquire().await)?;
+        let stored = self.store_password(&mut connection, name, old, new, today).await;
+        if stored.is_err() {
+            // A commit that fails on a full disk rolls back by itself; sqlx then counts a transaction that is not there, for ever.
+            connection.close_on_drop();
         }
-        let generation = self.database(newest(&mut transaction).await)?;
-        self.database(transaction.commit().await)?;
-        Ok(generation)
+        stored
     }
 
     async fn generation(&self) -> Result<Generation, DirectoryError> {
@@ -153,6 +143,36 @@ impl Directory for SqliteDirectory {
             })
         };
         Ok(Changes::List(rows.iter().filter_map(change).collect()))
+    }
+}
+
+impl SqliteDirectory {
+    async fn store_password(
+        &self,
+        connection: &mut SqliteConnection,
+        name: &LoginName,
+        old: Option<&PasswordHash>,
+        new: &PasswordHash,
+        today: Date,
+    ) -> Result<Generation, DirectoryError> {
+        let mut transaction = self.database(connection.begin_with("BEGIN IMMEDIATE").await)?;
+        let update = sqlx::query(
+            "UPDATE login SET password_hash = ?2, last_change = ?3 WHERE name = ?1 AND (?4 IS NULL OR password_hash = ?4)",
+        )
+        .bind(name.as_str())
+        .bind(new.expose())
+        .bind(today.days())
+        .bind(old.map(PasswordHash::expose));
+        if self.database(update.execute(&mut *transaction).await)?.rows_affected() == 0 {
+            let there = sqlx::query("SELECT 1 FROM login WHERE name = ?1").bind(name.as_str());
+            return match self.database(there.fetch_optional(&mut *transaction).await)? {
+                Some(_) => Err(DirectoryError::Conflict),
+                None => Err(DirectoryError::Refused(format!("there is no login {name}"))),
+            };
+        }
+        let generation = self.database(newest(&mut transaction).await)?;
+        self.database(transaction.commit().await)?;
+        Ok(generation)
     }
 }
 
