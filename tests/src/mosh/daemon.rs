@@ -137,6 +137,18 @@ impl Mosh {
         Daemon(self)
     }
 
+    /// Puts a line into a section of identityd's configuration; reload or start it afterwards.
+    ///
+    /// # Panics
+    /// When there is no such section.
+    #[track_caller]
+    pub fn configure(&self, section: &str, line: &str) {
+        const CONFIG: &str = "/etc/identityd/identityd.toml";
+        let (old, head) = (self.read(CONFIG), format!("[{section}]\n"));
+        assert!(old.contains(&head), "no section [{section}] in {CONFIG}");
+        self.write(CONFIG, &old.replace(&head, &format!("{head}{line}\n")));
+    }
+
     /// Runs identityctl as root.
     pub fn identityctl<S: Into<String>>(&self, arguments: impl IntoIterator<Item = S>) -> Output {
         self.run(["identityctl".to_string()].into_iter().chain(arguments.into_iter().map(Into::into)))
