@@ -21,7 +21,7 @@ GENERATED := $(TARGET)/generated
 
 say = @printf '\n==> %s\n' '$(1)'
 
-.PHONY: help deps test-deps build install uninstall check unit test storm up down clean
+.PHONY: help deps test-deps build install uninstall check unit test storm bench up down clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -79,6 +79,10 @@ test: test-deps build ## all of it: format, lints, documentation, unit tests, en
 storm: test-deps build ## 200,000 look-ups while logins change and identityd is killed every second
 	@tests/prepare && KEEP=yes tests/stage
 	STORM=200000 $(CARGO) test --locked --release -p tests --test storm -- --nocapture
+
+bench: test-deps build ## measure, and write docs/benchmarks
+	@tests/prepare && KEEP=yes tests/stage
+	BENCH=docs/benchmarks $(CARGO) test --locked --release -p tests --test bench -- --nocapture
 
 up: ## on a bare Debian: install, wire, start, import the sample (or FROM=DIR), show it
 	@packaging/up $(if $(FROM),'$(FROM)')
