@@ -90,6 +90,9 @@ fn a_file_system_that_turns_read_only_stops_changes_and_nothing_else() {
     assert_ne!(ask(&mosh, "ana"), Status::Absent);
     assert_eq!(change_password(&mosh, "a new long password").outcome, Outcome::Unavailable);
     mosh.sh(&format!("mount -o remount,bind,rw {STATE}")).success();
+    // What SQLite has opened read-only stays so; a restart opens it anew.
+    mosh.daemon().stop();
+    mosh.daemon().start();
     until(&mosh, "ana", Status::Found);
     assert_eq!(change_password(&mosh, "a new long password").outcome, Outcome::Success);
 }
