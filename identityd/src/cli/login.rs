@@ -17,7 +17,7 @@ use super::parse::{capabilities, days, id, not_local, option, value};
 use super::session::{finish, with_accounts};
 use super::{CliError, Exit, password};
 use crate::accounts::login::{AgingChange, LoginChange, LoginDetails, LoginFilter, NewLogin, RetiredLogin};
-use crate::accounts::{Accounts, AccountsError, Done};
+use crate::accounts::{Accounts, AccountsError};
 use crate::directory::{Entry, Quarantined};
 
 pub(super) fn run(output: &Output, command: LoginCommand) -> Result<Exit, CliError> {
@@ -143,30 +143,19 @@ fn set(output: &Output, args: &LoginSet) -> Result<Exit, CliError> {
         capabilities: args.capabilities.as_deref().map(capabilities).transpose()?,
         add_capabilities: capabilities(&args.allow)?,
         remove_capabilities: capabilities(&args.deny)?,
+        aging: AgingChange {
+            min_days: days("the days", args.min_days.as_ref())?,
+            max_days: days("the days", args.max_days.as_ref())?,
+            warn_days: days("the days", args.warn_days.as_ref())?,
+            inactive_days: days("the days", args.inactive_days.as_ref())?,
+            ..AgingChange::default()
+        },
         ..LoginChange::default()
     };
-    let aging = AgingChange {
-        min_days: days("the days", args.min_days.as_ref())?,
-        max_days: days("the days", args.max_days.as_ref())?,
-        warn_days: days("the days", args.warn_days.as_ref())?,
-        inactive_days: days("the days", args.inactive_days.as_ref())?,
-        ..AgingChange::default()
-    };
     let group = option::<GroupName>("the group", args.group.as_ref())?;
-    let ages = aging.min_days.is_some()
-        || aging.max_days.is_some()
-        || aging.warn_days.is_some()
-        || aging.inactive_days.is_some();
     let done = with_accounts(async |accounts: &Accounts| {
         change.gid = gid_of(accounts, group.as_ref()).await?;
-        let mut done = accounts.login_set(&name, &change).await?;
-        if ages {
-            let aged: Done<_> = accounts.login_aging(&name, &aging).await?;
-            done.value.aging = aged.value;
-            done.changed |= aged.changed;
-            done.generation = aged.generation;
-        }
-        Ok(done)
+        accounts.login_set(&name, &change).await
     })?;
     finish(output, &done, |login| format!("Login {} changed.", login.name))
 }

@@ -33,10 +33,10 @@ pub trait Directory: Send + Sync {
     /// Up to `limit` groups with a gid above `after`, ascending.
     async fn groups_after(&self, after: u32, limit: u32) -> Result<Vec<Entry<Group>>, DirectoryError>;
 
-    /// All groups of a login: the primary first, then the others ascending. `None`: there is no such login.
+    /// All groups of a login: the primary first, then the others ascending. `None`: there is no such login, or it is quarantined.
     async fn gids_of(&self, name: &LoginName) -> Result<Option<Vec<GroupId>>, DirectoryError>;
 
-    /// The keys of a login. Empty for a login that does not exist.
+    /// The keys of a login. Empty for a login that does not exist or is quarantined.
     async fn ssh_keys(&self, name: &LoginName) -> Result<Vec<SshKey>, DirectoryError>;
 
     /// The hash of one login's password, for a verification in progress. Never kept.

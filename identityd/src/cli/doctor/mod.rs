@@ -1,8 +1,9 @@
 //! `identityctl doctor`: checks what this host needs to know the logins, and says how to mend each finding.
 //!
-//! The judgements are functions over texts and facts; only [`gather`] and [`daemon`] look at the host.
+//! The judgements are functions over texts and facts; only [`gather`], [`directory`] and [`daemon`] look at the host.
 
 mod daemon;
+mod directory;
 mod gather;
 mod host;
 mod nsswitch;
@@ -62,6 +63,7 @@ impl Finding {
 
 pub(super) fn run(output: &Output) -> Result<Exit, CliError> {
     let mut findings = gather::all();
+    findings.push(directory::check());
     findings.extend(daemon::check());
     let count = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
     let errors = count(Severity::Error);

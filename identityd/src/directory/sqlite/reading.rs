@@ -1,5 +1,7 @@
 //! The face that every directory has, over indexed statements.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use schema::date::Date;
 use schema::hash::PasswordHash;
@@ -49,39 +51,40 @@ impl Directory for SqliteDirectory {
     }
 
     async fn gids_of(&self, name: &LoginName) -> Result<Option<Vec<GroupId>>, DirectoryError> {
-        let query = sqlx::query(
-            "SELECT 0 AS rank, l.gid AS gid FROM login AS l WHERE l.rowid = (SELECT min(rowid) FROM login WHERE name = ?1) \
-             UNION ALL SELECT 1, m.gid FROM login AS l JOIN group_member AS m ON m.uid = l.uid WHERE l.rowid = (SELECT min(rowid) FROM login WHERE name = ?1) \
-             UNION ALL SELECT 1, g.gid FROM login AS l JOIN unix_group AS g ON g.rule = 'sftp-only' WHERE l.rowid = (SELECT min(rowid) FROM login WHERE name = ?1) \
-             AND EXISTS (SELECT 1 FROM login_capability WHERE uid = l.uid AND capability = 'sftp') \
-             AND NOT EXISTS (SELECT 1 FROM login_capability WHERE uid = l.uid AND capability = 'shell') \
-             ORDER BY rank, gid",
-        )
+        let query = sqlx::query(select_login!(
+            also ", (SELECT group_concat(x.gid, ',') FROM (SELECT m.gid AS gid FROM group_member AS m WHERE m.uid = l.uid \
+             UNION ALL SELECT g.gid FROM unix_group AS g WHERE g.rule = 'sftp-only' \
+             AND EXISTS (SELECT 1 FROM login_capability AS c WHERE c.uid = l.uid AND c.capability = 'sftp') \
+             AND NOT EXISTS (SELECT 1 FROM login_capability AS c WHERE c.uid = l.uid AND c.capability = 'shell')) AS x) AS gids",
+            "WHERE l.rowid = (SELECT min(rowid) FROM login WHERE name = ?1)"
+        ))
         .bind(name.as_str());
-        let rows = self.database(query.fetch_all(self.reader()).await)?;
-        if rows.is_empty() {
+        let row = self.database(query.fetch_optional(self.reader()).await)?;
+        // A quarantined login is nobody here, so it is in no group.
+        let Some((row, Entry::Valid(login))) = row.map(|row| {
+            let entry = login(&row);
+            (row, entry)
+        }) else {
             return Ok(None);
-        }
-        let mut gids: Vec<GroupId> = Vec::with_capacity(rows.len());
-        for row in &rows {
-            let gid = row.try_get_unchecked::<i64, &str>("gid").ok().and_then(|gid| u32::try_from(gid).ok());
-            if let Some(Ok(gid)) = gid.map(GroupId::try_from)
-                && gids.first() != Some(&gid)
-                && gids.last() != Some(&gid)
-            {
-                gids.push(gid);
-            }
-        }
-        Ok(Some(gids))
+        };
+        let number = |text: &[u8]| std::str::from_utf8(text).ok()?.parse::<u32>().ok();
+        let others: BTreeSet<GroupId> = bytes(&row, "gids")
+            .split(|byte| *byte == b',')
+            .filter_map(|gid| GroupId::try_from(number(gid)?).ok())
+            .filter(|gid| *gid != login.gid)
+            .collect();
+        Ok(Some(std::iter::once(login.gid).chain(others).collect()))
     }
 
     async fn ssh_keys(&self, name: &LoginName) -> Result<Vec<SshKey>, DirectoryError> {
-        let query = sqlx::query(
-            "SELECT k.id, k.line, k.fingerprint, k.added FROM ssh_key AS k JOIN login AS l ON l.uid = k.uid WHERE l.rowid = (SELECT min(rowid) FROM login WHERE name = ?1) ORDER BY k.id",
-        )
+        let query = sqlx::query(select_login!(
+            also ", k.id, k.line, k.fingerprint, k.added",
+            "JOIN ssh_key AS k ON k.uid = l.uid WHERE l.rowid = (SELECT min(rowid) FROM login WHERE name = ?1) ORDER BY k.id"
+        ))
         .bind(name.as_str());
         let rows = self.database(query.fetch_all(self.reader()).await)?;
-        Ok(rows.iter().filter_map(|row| key(name, row)).collect())
+        // A quarantined login does not enter with a key either.
+        Ok(rows.iter().filter(|row| matches!(login(row), Entry::Valid(_))).filter_map(|row| key(name, row)).collect())
     }
 
     async fn password_hash(&self, name: &LoginName) -> Result<Option<PasswordHash>, DirectoryError> {

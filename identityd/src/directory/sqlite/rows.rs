@@ -16,13 +16,18 @@ use crate::directory::{Entry, Kind, Quarantined};
 /// One statement is one moment: capabilities and membership are of the same generation as the rest.
 macro_rules! select_login {
     ($rest:literal) => {
+        $crate::directory::sqlite::rows::select_login!(also "", $rest)
+    };
+    // With further columns, each with a comma in front.
+    (also $more:literal, $rest:literal) => {
         concat!(
             "SELECT l.uid, l.name, l.gid, l.gecos, l.home, l.shell, l.status, l.last_change, l.min_days, l.max_days, l.warn_days, ",
             "l.inactive_days, l.expires, (SELECT m.name FROM membership AS m WHERE m.id = l.membership_id) AS membership, ",
             "(SELECT group_concat(c.capability, ',') FROM login_capability AS c WHERE c.uid = l.uid) AS capabilities, ",
             "(SELECT o.name FROM login AS o WHERE o.uid = l.uid ORDER BY o.rowid LIMIT 1) AS holder, ",
-            "(SELECT o.uid FROM login AS o WHERE o.name = l.name ORDER BY o.rowid LIMIT 1) AS holder_id ",
-            "FROM login AS l ",
+            "(SELECT o.uid FROM login AS o WHERE o.name = l.name ORDER BY o.rowid LIMIT 1) AS holder_id",
+            $more,
+            " FROM login AS l ",
             $rest
         )
     };
