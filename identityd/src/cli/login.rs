@@ -13,7 +13,7 @@ use super::args::{LoginAdd, LoginCommand, LoginSet};
 use super::group::{joined, quarantine_text};
 use super::membership::PAGE;
 use super::output::{Output, printable};
-use super::parse::{capabilities, days, id, not_local, option, value};
+use super::parse::{capabilities, days, id, not_local, not_local_home, option, value};
 use super::session::{finish, with_accounts};
 use super::{CliError, Exit, password};
 use crate::accounts::login::{AgingChange, LoginChange, LoginDetails, LoginFilter, NewLogin, RetiredLogin};
@@ -115,6 +115,7 @@ fn add(output: &Output, args: &LoginAdd) -> Result<Exit, CliError> {
     not_local(&args.name, args.uid)?;
     new.gecos = value("the full name", &args.gecos)?;
     new.home = option("the home", args.home.as_ref())?;
+    not_local_home(new.home.as_ref())?;
     new.shell = option("the shell", args.shell.as_ref())?;
     new.capabilities = capabilities(&args.capabilities)?;
     new.membership = option("the membership", args.membership.as_ref())?;
@@ -152,6 +153,7 @@ fn set(output: &Output, args: &LoginSet) -> Result<Exit, CliError> {
         },
         ..LoginChange::default()
     };
+    not_local_home(change.home.as_ref())?;
     let group = option::<GroupName>("the group", args.group.as_ref())?;
     let done = with_accounts(async |accounts: &Accounts| {
         change.gid = gid_of(accounts, group.as_ref()).await?;

@@ -64,7 +64,7 @@ pub enum Command {
     Status,
     /// Print the metrics of identityd in Prometheus' text format.
     Metrics,
-    /// Check what this host needs to know the logins: nsswitch, PAM, sshd, permissions, daemon, clock. Says how to mend each finding.
+    /// Check what this host needs to know the logins: nsswitch, PAM, sshd, sudoers, permissions, directory, daemon, clock. Says how to mend each finding.
     ///
     /// Exits with 1 if a finding is an error; warnings alone exit with 0.
     Doctor,

@@ -10,6 +10,7 @@ mod nsswitch;
 mod pam;
 mod pam_stack;
 mod sshd;
+mod sudoers;
 
 use serde::Serialize;
 use serde_json::json;
