@@ -102,6 +102,21 @@ static void no_descriptor_left(void)
     MUST(status == UNAVAIL && error == EMFILE, "status %d, errno %d", status, error);
 }
 
+/* Numbers above FD_SETSIZE: an fd_set on the stack would be written past its end (CVE-2013-0288). */
+static void many_descriptors(void)
+{
+    struct rlimit many = {4096, 4096};
+    MUST(!setrlimit(RLIMIT_NOFILE, &many), "setrlimit: %s", strerror(errno));
+    int highest = 0;
+    for (int i = 0; i < 3000; i++)
+        MUST((highest = dup(STDIN_FILENO)) >= 0, "dup: %s", strerror(errno));
+    MUST(highest > 2000, "only %d", highest);
+    for (int i = 0; i < 200; i++)
+        look(i);
+    struct module direct = module();
+    list(&direct);
+}
+
 static int at_end;
 static void from_atexit(void)
 {
@@ -309,6 +324,7 @@ int main(int argc, char **argv)
         {"same-descriptors", same_descriptors},
         {"own-descriptors", own_descriptors},
         {"no-descriptor-left", no_descriptor_left},
+        {"many-descriptors", many_descriptors},
         {"ends", ends},
         {"load-and-unload", load_and_unload},
         {"small-stacks", small_stacks},

@@ -94,6 +94,11 @@ fn without_a_descriptor_left_the_answer_is_unknown() {
 }
 
 #[test]
+fn descriptors_above_fd_setsize_do_no_harm() {
+    torture("nss_guest", "many-descriptors");
+}
+
+#[test]
 fn look_ups_work_from_atexit_handlers_destructors_and_ending_threads() {
     let Some(output) = torture("nss_guest", "ends") else { return };
     assert_eq!(output.text(), "from atexit: ok\nfrom a destructor: ok");
