@@ -10,14 +10,15 @@ use schema::record::{Generation, Group, Login};
 
 use super::own::Attempts;
 use super::sweep::Census;
+use super::trimmed::Trimmed;
 use crate::auth::Pool;
-use crate::cache::{Answer, Cache, GroupAnswer, LoginAnswer};
+use crate::cache::{Answer, Cache, GroupAnswer, LoginAnswer, Patience};
 use crate::config::{Config, Loaded};
 use crate::directory::{Kind, Quarantined};
 use crate::feed::Feed;
-use crate::local::{Local, LocalFiles};
+use crate::local::{Local, LocalFiles, Stamp};
 use crate::quarantine::{self, Serving};
-use crate::server::{Limits, Reply};
+use crate::server::{Limits, Pages, Reply};
 use crate::telemetry::Telemetry;
 use crate::telemetry::meters::RequestMeters;
 
@@ -28,7 +29,7 @@ pub struct Host {
     feed: Arc<Feed>,
     limits: Arc<Limits>,
     local_files: LocalFiles,
-    local: RwLock<Arc<Local>>,
+    local: RwLock<(Stamp, Arc<Local>)>,
     loaded: RwLock<Arc<Loaded>>,
     meters: RequestMeters,
     pub(super) telemetry: Telemetry,
@@ -36,6 +37,8 @@ pub struct Host {
     pub(super) pool: Arc<Pool>,
     pub(super) own_attempts: Attempts,
     census: RwLock<Option<Census>>,
+    trimmed: Trimmed,
+    pub(crate) pages: Pages,
 }
 
 /// What a [`Host`] is made of.
@@ -81,13 +84,14 @@ impl Host {
     /// # Errors
     /// The local accounts cannot be read: without them a local name could be answered for.
     pub fn new(parts: HostParts) -> std::io::Result<Arc<Self>> {
+        let stamp = parts.local_files.stamp();
         let local = Local::read(&parts.local_files)?;
         Ok(Arc::new(Self {
             cache: parts.cache,
             feed: parts.feed,
             limits: Limits::new(parts.loaded.config.server.clone()),
             local_files: parts.local_files,
-            local: RwLock::new(Arc::new(local)),
+            local: RwLock::new((stamp, Arc::new(local))),
             loaded: RwLock::new(Arc::new(parts.loaded)),
             meters: RequestMeters::new(),
             telemetry: parts.telemetry,
@@ -95,6 +99,8 @@ impl Host {
             pool: parts.pool,
             own_attempts: Attempts::default(),
             census: RwLock::default(),
+            trimmed: Trimmed::default(),
+            pages: Pages::default(),
         }))
     }
 
@@ -137,7 +143,13 @@ impl Host {
     /// The local accounts.
     #[must_use]
     pub fn local(&self) -> Arc<Local> {
-        Arc::clone(&self.local.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.local.read().unwrap_or_else(PoisonError::into_inner).1)
+    }
+
+    /// The state of the files that the local accounts were read from.
+    #[must_use]
+    pub fn local_stamp(&self) -> Stamp {
+        self.local.read().unwrap_or_else(PoisonError::into_inner).0
     }
 
     /// What the last sweep found; `None`: none has come to its end yet.
@@ -160,8 +172,11 @@ impl Host {
     /// # Errors
     /// Which file and why.
     pub fn read_local(&self) -> Result<(), String> {
+        // Before the files: a change while we read makes another stamp, and is read again.
+        let stamp = self.local_files.stamp();
         let local = Local::read(&self.local_files).map_err(|error| error.to_string())?;
-        *self.local.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(local);
+        *self.local.write().unwrap_or_else(PoisonError::into_inner) = (stamp, Arc::new(local));
+        self.feed.alter();
         Ok(())
     }
 
@@ -201,7 +216,7 @@ impl Host {
     }
 
     /// The login of this name, if this server serves it.
-    pub async fn login_by_name(&self, name: &LoginName, wait: Duration) -> Answer<ServedLogin> {
+    pub async fn login_by_name(&self, name: &LoginName, wait: impl Into<Patience>) -> Answer<ServedLogin> {
         if self.local().has_login(name.as_str()) {
             return Answer::Absent;
         }
@@ -209,7 +224,7 @@ impl Host {
     }
 
     /// The login of this uid, if this server serves it.
-    pub async fn login_by_uid(&self, uid: UserId, wait: Duration) -> Answer<ServedLogin> {
+    pub async fn login_by_uid(&self, uid: UserId, wait: impl Into<Patience>) -> Answer<ServedLogin> {
         if self.local().login_of_uid(uid.raw()).is_some() {
             return Answer::Absent;
         }
@@ -238,7 +253,7 @@ impl Host {
     }
 
     /// The group of this name, if this server serves it, as libc gets it.
-    pub async fn group_by_name(&self, name: &GroupName, wait: Duration) -> Answer<Reply> {
+    pub async fn group_by_name(&self, name: &GroupName, wait: impl Into<Patience>) -> Answer<Reply> {
         if self.local().has_group(name.as_str()) {
             return Answer::Absent;
         }
@@ -246,7 +261,7 @@ impl Host {
     }
 
     /// The group of this gid, if this server serves it, as libc gets it.
-    pub async fn group_by_gid(&self, gid: GroupId, wait: Duration) -> Answer<Reply> {
+    pub async fn group_by_gid(&self, gid: GroupId, wait: impl Into<Patience>) -> Answer<Reply> {
         if self.local().group_of_gid(gid.raw()).is_some() {
             return Answer::Absent;
         }
@@ -259,12 +274,16 @@ impl Host {
             Answer::Absent => return Answer::Absent,
             Answer::Unknown(reason) => return Answer::Unknown(reason),
         };
+        if let Some(packed) = self.trimmed.find(&found, &self.local()) {
+            return Answer::Found(Reply::shared(&packed));
+        }
         match self.served_group(&found.group) {
             None => Answer::Absent,
             Some(std::borrow::Cow::Borrowed(_)) => Answer::Found(Reply::shared(&found.packed)),
-            Some(std::borrow::Cow::Owned(group)) => {
-                write::group(&group).map_or(Answer::Absent, |packed| Answer::Found(Reply::owned(packed)))
-            }
+            Some(std::borrow::Cow::Owned(group)) => match write::group(&group) {
+                Ok(packed) => Answer::Found(Reply::shared(&self.trimmed.keep(&found, &self.local(), packed.into()))),
+                Err(_) => Answer::Absent,
+            },
         }
     }
 
@@ -286,17 +305,15 @@ impl Host {
     }
 
     /// All groups of a login that this server serves, the primary first, without gids of local groups.
-    pub async fn gids_of(&self, name: &LoginName, wait: Duration) -> Answer<Vec<GroupId>> {
-        match self.login_by_name(name, wait).await {
-            Answer::Found(_) => {}
+    pub async fn gids_of(&self, name: &LoginName, wait: impl Into<Patience>) -> Answer<Vec<GroupId>> {
+        let served = match self.login_by_name(name, wait).await {
+            Answer::Found(served) => served,
             Answer::Absent => return Answer::Absent,
             Answer::Unknown(reason) => return Answer::Unknown(reason),
-        }
+        };
+        let Some(gids) = &served.answer.gids else { return Answer::Unknown("its groups are not known".into()) };
         let local = self.local();
-        self.cache
-            .gids_of(name, wait)
-            .await
-            .map(|gids| gids.iter().copied().filter(|gid| local.group_of_gid(gid.raw()).is_none()).collect())
+        Answer::Found(gids.iter().copied().filter(|gid| local.group_of_gid(gid.raw()).is_none()).collect())
     }
 
     fn note(&self, kind: Kind, name: &str, id: u32, reason: Option<&String>) {

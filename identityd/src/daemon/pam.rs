@@ -7,21 +7,22 @@ use std::time::{Duration, Instant, SystemTime};
 
 use schema::date::Date;
 use schema::hash::PasswordHash;
+use schema::id::UserId;
 use schema::name::{GroupName, LoginName};
 use schema::record::{Login, Status};
 use schema::wire::frame;
 use schema::wire::message::{Outcome, PamContext, Secret, Session, Verdict};
 
 use super::Host;
-use crate::auth::{self, Crowded, Ticket};
-use crate::cache::Answer;
+use crate::auth::{self, Attempt, Crowded, Ticket};
+use crate::cache::{Answer, Lane, Patience};
 use crate::directory::{Directory, DirectoryError};
 use crate::policy::{self, Case, Decision};
 use crate::server::Peer;
 use crate::telemetry::meters;
 
 /// For one question of the account stage: PAM gives up after 800 ms.
-const WAIT: Duration = Duration::from_millis(600);
+const WAIT: Patience = Patience::reserved(Duration::from_millis(600));
 /// A user (a screen locker) about itself: so many attempts at once, then one each pause.
 const OWN_ATTEMPTS: u32 = 5;
 const OWN_PAUSE: Duration = Duration::from_secs(2);
@@ -35,16 +36,25 @@ impl Host {
     ///
     /// # Errors
     /// There is none.
-    pub fn enter(&self, user: &str, peer: Peer) -> Result<Ticket, Busy> {
+    pub async fn enter(&self, context: &PamContext, peer: Peer) -> Result<Ticket, Busy> {
         if !peer.is_root() && !self.own_attempts.take(peer.uid, OWN_ATTEMPTS, OWN_PAUSE) {
             tracing::warn!(uid = peer.uid, "too many attempts of a user about itself");
             return Err(Busy);
         }
+        let began = Instant::now();
         // A hostile name must not become a large key.
-        let user = user.get(..64).unwrap_or(user);
-        self.pool.enter(user).map_err(|crowded| {
-            let what = if crowded == Crowded::Login { "of this login" } else { "of all logins" };
-            tracing::warn!(login = user, "refused: too many verifications {what} are waiting");
+        let user = context.user.get(..64).unwrap_or(&context.user);
+        let exists = !matches!(self.login(user).await, Answer::Absent);
+        let attempt = Attempt { login: exists.then_some(user), origin: origin(context), began };
+        self.pool.enter(attempt).map_err(|crowded| {
+            let what = match crowded {
+                Crowded::Login => "of this login",
+                Crowded::Nobody => "of names that do not exist",
+                Crowded::Origin => "from there",
+                Crowded::Total => "of all logins",
+            };
+            let (rhost, ruser) = (&context.remote_host, &context.remote_user);
+            tracing::warn!(login = user, rhost, ruser, "refused: too many verifications {what} are waiting");
             meters::authenticated("busy");
             Busy
         })
@@ -52,7 +62,7 @@ impl Host {
 
     /// Is this the password? Unknown, locked and passwordless logins take the time of a wrong password.
     pub async fn authenticate(&self, context: &PamContext, password: Secret, place: Ticket) -> Verdict {
-        let began = Instant::now();
+        let began = place.began;
         let verdict = self.check_password(context, password).await;
         drop(place);
         meters::authenticated(match verdict.outcome {
@@ -107,7 +117,10 @@ impl Host {
 
     /// Whether this uid is that login.
     pub async fn is_own(&self, uid: u32, user: &str) -> bool {
-        matches!(self.login(user).await, Answer::Found(login) if login.uid.raw() == uid)
+        // By its uid, which is in the cache after the first time: names that a user invents are not looked up in our lane.
+        let Ok(uid) = UserId::try_from(uid) else { return false };
+        let login = self.login_by_uid(uid, WAIT.wait).await;
+        matches!(login, Answer::Found(served) if served.answer.login.name.as_str() == user)
     }
 
     /// A refusal leaves after a fixed time, or a multiple of it: its reason cannot be measured.
@@ -131,7 +144,11 @@ impl Host {
             Answer::Unknown(reason) => return Err(reason),
         };
         let asked = name.clone();
-        let hash = self.cache().source().ask(|directory| async move { directory.password_hash(&asked).await }).await;
+        let hash = self
+            .cache()
+            .source()
+            .ask(Lane::Reserved, |directory| async move { directory.password_hash(&asked).await })
+            .await;
         let hash = hash.map_err(|error| error.to_string())?;
         // A local account of this name is not ours, whatever the directory has.
         Ok(if login.is_some() { (login, hash) } else { (None, None) })
@@ -152,8 +169,31 @@ impl Host {
     /// The decision of the account stage with its steps. Groups that cannot be looked up are no permission: `Err`.
     pub(super) async fn decide(&self, login: &Login, service: &str) -> Result<Decision, String> {
         let loaded = self.loaded();
+        self.confinement(login).await?;
         let groups = self.access_groups(login).await?;
         Ok(policy::account(Case { login, groups: &groups, service, today: today() }, &loaded.config))
+    }
+
+    /// sshd confines a login without `shell` by its groups (`Match Group sftp-only`), and does not when it cannot look them up. So such a login
+    /// enters only while its groups are known.
+    async fn confinement(&self, login: &Login) -> Result<(), String> {
+        if login.capabilities.iter().any(|has| has.as_str() == "shell") {
+            return Ok(());
+        }
+        let unknown = |what: String, reason: String| Err(format!("{what} not known, and may confine it: {reason}"));
+        let gids = match self.gids_of(&login.name, WAIT).await {
+            Answer::Found(gids) => gids,
+            Answer::Absent => return unknown("its groups are".into(), "it has just been removed".into()),
+            Answer::Unknown(reason) => return unknown("its groups are".into(), reason),
+        };
+        let began = Instant::now();
+        for gid in gids {
+            let left = WAIT.wait.saturating_sub(began.elapsed());
+            if let Answer::Unknown(reason) = self.cache().group_by_gid(gid, Patience::reserved(left)).await {
+                return unknown(format!("its group {gid} is"), reason);
+            }
+        }
+        Ok(())
     }
 
     /// Those groups of `[access]` that the login is in.
@@ -205,7 +245,7 @@ impl Host {
         new: Secret,
         place: Ticket,
     ) -> Verdict {
-        let began = Instant::now();
+        let began = place.began;
         let verdict = self.set_password(context, old, new).await;
         drop(place);
         if verdict.outcome == Outcome::AuthError {
@@ -325,12 +365,18 @@ impl Host {
             tracing::warn!(login = user, reason, "no keys given");
             return Ok(Vec::new());
         }
-        match self.cache().ssh_keys(&login.name, wait).await {
+        match self.cache().ssh_keys(&login.name, Patience::reserved(wait)).await {
             Answer::Found(keys) => Ok(keys.iter().map(|key| key.line.clone()).collect()),
             Answer::Absent => Ok(Vec::new()),
             Answer::Unknown(_) => Err(frame::Status::Unknown),
         }
     }
+}
+
+/// Where an attempt comes from: the remote host for sshd, the local user for su and sudo.
+fn origin(context: &PamContext) -> Option<&str> {
+    let known = [&context.remote_host, &context.remote_user].into_iter().flatten().find(|origin| !origin.is_empty())?;
+    Some(known.get(..256).unwrap_or(known))
 }
 
 fn today() -> Date {

@@ -18,7 +18,9 @@ impl Host {
         let health = self.cache().source().health();
         let (quarantined, entries) = self.cache().source().quarantine().snapshot(NAMED);
         let (applied, seen) = self.feed().generations();
+        let read_only = self.cache().source().read_only();
         let word = match (health.reachable, self.cache().sizes().await) {
+            (true, _) if read_only.is_some() => "degraded",
             (true, _) => "ok",
             (false, (0, _)) => "down",
             (false, _) => "degraded",
@@ -48,7 +50,9 @@ impl Host {
             status["quarantine"] = json!(entries);
             let census = self.census();
             status["entries"] = json!(census.map(|census| json!({ "logins": census.logins, "groups": census.groups })));
-            status["warnings"] = json!(self.warnings());
+            let mut warnings = self.warnings();
+            warnings.extend(read_only);
+            status["warnings"] = json!(warnings);
             status["config"] = json!({ "path": loaded.path, "loaded": seconds(loaded.at) });
         }
         status["directory"] = directory;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use schema::name::LoginName;
 
 use super::Host;
+use crate::cache::Lane;
 use crate::directory::{DirectoryError, Entry, Kind, Quarantined};
 use crate::quarantine;
 
@@ -27,18 +28,25 @@ pub(super) struct Census {
 
 /// Entries asked of the directory at a time.
 const PAGE: u32 = 500;
+/// Members of a group that may be too large for a reply.
+const LARGE: usize = 10_000;
 /// Between pages, so that look-ups come first.
 const BREATH: Duration = Duration::from_millis(10);
-/// Without any change: local files may have changed.
+/// Without any change that was noticed.
 const INTERVAL: Duration = Duration::from_secs(600);
+/// After a sweep that came to no end.
+const AGAIN: Duration = Duration::from_secs(30);
 /// After a change; many come together.
 const SETTLE: Duration = Duration::from_secs(3);
 
 pub(super) async fn run(host: Arc<Host>) {
     host.feed().has_looked().await;
+    let mut altered = host.feed().altered();
     loop {
         let began = Instant::now();
-        match all(&host).await {
+        // What changes from now on is seen by this sweep or by the next one.
+        altered.mark_unchanged();
+        let interval = match all(&host).await {
             Ok((found, census)) => {
                 host.set_census(census);
                 for entry in host.cache().source().quarantine().replace(found) {
@@ -51,12 +59,16 @@ pub(super) async fn run(host: Arc<Host>) {
                         "not served: quarantined"
                     );
                 }
+                INTERVAL
             }
-            Err(error) => tracing::debug!(%error, "the sweep for the quarantine list was given up"),
-        }
+            Err(error) => {
+                tracing::debug!(%error, "the sweep for the quarantine list was given up");
+                AGAIN
+            }
+        };
         // Never more than a twentieth of the time.
         let rest = SETTLE.max(began.elapsed() * 20);
-        let _ = tokio::time::timeout(INTERVAL, host.feed().next_change()).await;
+        let _ = tokio::time::timeout(interval, altered.changed()).await;
         tokio::time::sleep(rest).await;
     }
 }
@@ -69,7 +81,8 @@ async fn all(host: &Host) -> Result<(Vec<Quarantined>, Census), DirectoryError> 
     let mut groups_of: HashMap<LoginName, u32> = HashMap::new();
     let mut after = 0;
     loop {
-        let page = source.ask(|directory| async move { directory.logins_after(after, PAGE).await }).await?;
+        let page =
+            source.ask(Lane::Listing, |directory| async move { directory.logins_after(after, PAGE).await }).await?;
         let (full, before) = (page.len() >= PAGE as usize, after);
         for entry in page {
             after = after.max(match entry {
@@ -93,12 +106,17 @@ async fn all(host: &Host) -> Result<(Vec<Quarantined>, Census), DirectoryError> 
     }
     after = 0;
     loop {
-        let page = source.ask(|directory| async move { directory.groups_after(after, PAGE).await }).await?;
+        let page =
+            source.ask(Lane::Listing, |directory| async move { directory.groups_after(after, PAGE).await }).await?;
         let (full, before) = (page.len() >= PAGE as usize, after);
         for entry in page {
             after = after.max(match entry {
                 Entry::Valid(group) => {
-                    let judged = quarantine::group(&group, &local);
+                    let fits = || {
+                        // Packing every group only to see whether it fits would cost more than all the rest.
+                        if group.members.len() < LARGE { Ok(()) } else { quarantine::packed(&group).map(drop) }
+                    };
+                    let judged = quarantine::group(&group, &local).and_then(|()| fits());
                     found.extend(
                         judged
                             .err()

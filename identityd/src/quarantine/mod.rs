@@ -7,7 +7,9 @@ mod list;
 
 pub use list::QuarantineList;
 
+use schema::packed::write;
 use schema::record::{Group, Login, Passwd};
+use schema::wire::frame::MAX_REPLY;
 
 use crate::config::UnknownShell;
 use crate::local::Local;
@@ -91,6 +93,22 @@ fn reserved(name: &str) -> Result<(), String> {
         return Err(format!("the name {name} is reserved for the system. Rename it by SQL (docs/directory.md)"));
     }
     Ok(())
+}
+
+/// The record of a group.
+///
+/// # Errors
+/// It does not fit into a reply.
+pub fn packed(group: &Group) -> Result<Vec<u8>, String> {
+    let too_large = || {
+        format!(
+            "its {} members do not fit into the reply that libc can be given ({} MiB). Split the group",
+            group.members.len(),
+            MAX_REPLY / (1024 * 1024)
+        )
+    };
+    let packed = write::group(group).map_err(|_| too_large())?;
+    if packed.len() > MAX_REPLY as usize { Err(too_large()) } else { Ok(packed) }
 }
 
 /// What libc sees of a login that is served like this.

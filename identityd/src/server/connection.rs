@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 
 use super::limits::Place;
 use super::{Peer, listing, lookup, message};
+use crate::cache::Patience;
 use crate::config;
 use crate::daemon::Host;
 use crate::telemetry::meters;
@@ -24,6 +25,13 @@ pub(super) struct Asked {
     pub(super) peer: Peer,
     /// For the directory: a little less than the client waits.
     pub(super) wait: Duration,
+}
+
+impl Asked {
+    /// Root's look-ups are those of sshd, su and cron while somebody enters.
+    pub(super) fn patience(&self) -> Patience {
+        if self.peer.is_root() { Patience::reserved(self.wait) } else { self.wait.into() }
+    }
 }
 
 /// Why a connection ends.

@@ -11,6 +11,8 @@ use zeroize::Zeroizing;
 use super::Reply;
 use super::connection::Asked;
 use super::lookup::{self, id};
+use super::pages::MadeOf;
+use crate::cache::Lane;
 use crate::daemon::Host;
 use crate::directory::{DirectoryError, Entry};
 
@@ -34,21 +36,31 @@ pub(super) async fn answer(host: &Arc<Host>, asked: &Asked, payload: &[u8]) -> R
     if !host.config().nss.enumerate {
         return Reply::owned(Page::default().close(0));
     }
-    let page = async {
-        match asked.op {
-            Op::GroupList => groups(host, after).await,
-            Op::ShadowList => shadow(host, after).await,
-            _ => logins(host, after).await,
-        }
-    };
-    match tokio::time::timeout(asked.wait, page).await {
-        Ok(Ok(page)) => Reply::owned(page),
+    match tokio::time::timeout(asked.wait, page(host, asked, after)).await {
+        Ok(Ok(page)) => Reply::shared(&page),
         Ok(Err(error)) => {
             tracing::debug!(%error, "a listing was not answered");
             Reply::bare(Status::Unknown)
         }
         Err(_) => Reply::bare(Status::Unknown),
     }
+}
+
+async fn page(host: &Arc<Host>, asked: &Asked, after: u32) -> Result<Arc<[u8]>, DirectoryError> {
+    // One page at a time for each user; root's programs are not one user.
+    let _turn = if asked.peer.is_root() { None } else { host.pages.turn(asked.peer.uid).await };
+    let made_of = MadeOf::now(host);
+    if let Some(page) = host.pages.find(asked.op, after, &made_of) {
+        return Ok(page);
+    }
+    let page: Arc<[u8]> = match asked.op {
+        Op::GroupList => groups(host, after).await?,
+        Op::ShadowList => shadow(host, after).await?,
+        _ => logins(host, after).await?,
+    }
+    .into();
+    host.pages.keep(asked.op, after, made_of, &page);
+    Ok(page)
 }
 
 async fn logins(host: &Arc<Host>, mut after: u32) -> Result<Vec<u8>, DirectoryError> {
@@ -100,7 +112,8 @@ async fn logins_after(
     limit: u32,
 ) -> Result<(Vec<(Option<u32>, Option<Login>)>, bool), DirectoryError> {
     let source = host.cache().source();
-    let entries = source.ask(|directory| async move { directory.logins_after(after, limit).await }).await?;
+    let entries =
+        source.ask(Lane::Listing, |directory| async move { directory.logins_after(after, limit).await }).await?;
     let last = entries.len() < limit as usize;
     let entries = entries.into_iter().map(|entry| match entry {
         Entry::Valid(login) => (Some(login.uid.raw()), Some(login)),
@@ -112,8 +125,11 @@ async fn logins_after(
 async fn groups(host: &Arc<Host>, mut after: u32) -> Result<Vec<u8>, DirectoryError> {
     let mut page = Page::default();
     loop {
-        let entries =
-            host.cache().source().ask(|directory| async move { directory.groups_after(after, GROUPS).await }).await?;
+        let entries = host
+            .cache()
+            .source()
+            .ask(Lane::Listing, |directory| async move { directory.groups_after(after, GROUPS).await })
+            .await?;
         let last = entries.len() < GROUPS as usize;
         let before = after;
         for entry in entries {

@@ -49,7 +49,7 @@ pub(super) async fn answer(
             Message::Done
         }
         Request::Authenticate { context, password } => {
-            let Ok(place) = host.enter(&context.user, asked.peer) else {
+            let Ok(place) = host.enter(&context, asked.peer).await else {
                 return Ok(Reply::bare(Status::Busy));
             };
             // At once, so that PAM knows within its 800 ms that somebody is working on it.
@@ -60,7 +60,7 @@ pub(super) async fn answer(
             if old.is_none() && !root {
                 return Ok(Reply::bare(Status::Denied));
             }
-            let Ok(place) = host.enter(&context.user, asked.peer) else {
+            let Ok(place) = host.enter(&context, asked.peer).await else {
                 return Ok(Reply::bare(Status::Busy));
             };
             line.working().await?;

@@ -105,6 +105,10 @@ impl Directory for SqliteDirectory {
         new: &PasswordHash,
         today: Date,
     ) -> Result<Generation, DirectoryError> {
+        if let Some(why) = self.read_only() {
+            // Refused, not unavailable: look-ups go on.
+            return Err(DirectoryError::Refused(why));
+        }
         let mut connection = self.database(self.writer().acquire().await)?;
         let stored = self.store_password(&mut connection, name, old, new, today).await;
         if stored.is_err() {
@@ -146,6 +150,10 @@ impl Directory for SqliteDirectory {
             })
         };
         Ok(Changes::List(rows.iter().filter_map(change).collect()))
+    }
+
+    fn read_only(&self) -> Option<String> {
+        self.read_only.as_deref().map(Into::into)
     }
 }
 
