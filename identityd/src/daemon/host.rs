@@ -8,6 +8,7 @@ use schema::name::{GroupName, LoginName};
 use schema::packed::write;
 use schema::record::{Generation, Group, Login};
 
+use super::harden;
 use super::own::Attempts;
 use super::sweep::Census;
 use super::trimmed::Trimmed;
@@ -36,6 +37,7 @@ pub struct Host {
     pub(super) started: Instant,
     pub(super) pool: Arc<Pool>,
     pub(super) own_attempts: Attempts,
+    pub(super) own_questions: Attempts,
     census: RwLock<Option<Census>>,
     trimmed: Trimmed,
     pub(crate) pages: Pages,
@@ -98,6 +100,7 @@ impl Host {
             started: Instant::now(),
             pool: parts.pool,
             own_attempts: Attempts::default(),
+            own_questions: Attempts::default(),
             census: RwLock::default(),
             trimmed: Trimmed::default(),
             pages: Pages::default(),
@@ -186,8 +189,9 @@ impl Host {
     /// What is wrong.
     pub fn reload(&self) -> Result<(), String> {
         let path = self.loaded().path.clone();
-        let result = Loaded::from_file(&path).map_err(|error| error.to_string()).and_then(|loaded| {
+        let result = Loaded::from_file(&path).map_err(|error| error.to_string()).and_then(|mut loaded| {
             self.read_local()?;
+            harden::fit(&mut loaded.config.server);
             self.cache.set_lifetimes(loaded.config.cache.clone());
             self.limits.set(loaded.config.server.clone());
             self.pool.set(loaded.config.auth.clone());

@@ -27,6 +27,10 @@ const WAIT: Patience = Patience::reserved(Duration::from_millis(600));
 const OWN_ATTEMPTS: u32 = 5;
 const OWN_PAUSE: Duration = Duration::from_secs(2);
 
+/// Questions of a user about itself that need no hash, but may leave a line in the log: so many at once, then one each pause.
+const OWN_QUESTIONS: u32 = 30;
+const OWN_QUESTION_PAUSE: Duration = Duration::from_secs(1);
+
 /// The queue of verifications is full.
 #[derive(Debug, Clone, Copy)]
 pub struct Busy;
@@ -38,12 +42,13 @@ impl Host {
     /// There is none.
     pub async fn enter(&self, context: &PamContext, peer: Peer) -> Result<Ticket, Busy> {
         if !peer.is_root() && !self.own_attempts.take(peer.uid, OWN_ATTEMPTS, OWN_PAUSE) {
-            tracing::warn!(uid = peer.uid, "too many attempts of a user about itself");
+            // Not louder: whoever asks in a loop must not fill the log.
+            tracing::debug!(uid = peer.uid, "too many attempts of a user about itself");
             return Err(Busy);
         }
         let began = Instant::now();
         // A hostile name must not become a large key.
-        let user = context.user.get(..64).unwrap_or(&context.user);
+        let user = context.user.get(..context.user.floor_char_boundary(64)).unwrap_or_default();
         let exists = !matches!(self.login(user).await, Answer::Absent);
         let attempt = Attempt { login: exists.then_some(user), origin: origin(context), began };
         self.pool.enter(attempt).map_err(|crowded| {
@@ -58,6 +63,11 @@ impl Host {
             meters::authenticated("busy");
             Busy
         })
+    }
+
+    /// Whether this peer may put another question that leaves a line in the log.
+    pub fn may_ask_again(&self, peer: Peer) -> bool {
+        peer.is_root() || self.own_questions.take(peer.uid, OWN_QUESTIONS, OWN_QUESTION_PAUSE)
     }
 
     /// Is this the password? Unknown, locked and passwordless logins take the time of a wrong password.

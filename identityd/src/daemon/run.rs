@@ -31,17 +31,7 @@ pub(super) fn run(args: &Args) -> Result<(), String> {
     harden::refuse_root()?;
     harden::harden()?;
     let telemetry = Telemetry::install(&loaded.config.log)?;
-    let wanted = loaded.config.server.connections;
-    let possible = harden::descriptors_for(wanted);
-    if possible < wanted {
-        tracing::warn!(
-            wanted,
-            possible,
-            "the limit of open files is too low for [server] connections; raise LimitNOFILE="
-        );
-        loaded.config.server.connections = possible.max(16);
-        loaded.config.server.reserved_for_root = loaded.config.server.reserved_for_root.min(possible / 2);
-    }
+    harden::fit(&mut loaded.config.server);
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(std::thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, 4)))
         .enable_all()

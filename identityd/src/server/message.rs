@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use schema::wire::frame::Status;
-use schema::wire::message::{Reply as Message, Request};
+use schema::wire::message::{PamContext, Reply as Message, Request};
 
 use super::connection::{Asked, Line};
 use super::{Peer, Reply};
@@ -24,6 +24,16 @@ pub(super) async fn answer(
     };
     if !may(host, asked.peer, &request).await {
         return Ok(Reply::bare(Status::Denied));
+    }
+    if let Some(context) = context_of(&request)
+        && !context.is_bounded()
+    {
+        return Ok(Reply::bare(Status::Malformed));
+    }
+    // Not the keys: sshd asks for them as the login itself, also when a stranger knocks.
+    let logged = matches!(request, Request::Account { .. } | Request::MayChangePassword { .. } | Request::Why { .. });
+    if logged && !host.may_ask_again(asked.peer) {
+        return Ok(Reply::bare(Status::Busy));
     }
     let root = asked.peer.is_root();
     let message = match request {
@@ -68,6 +78,18 @@ pub(super) async fn answer(
         }
     };
     Ok(encode(&message))
+}
+
+fn context_of(request: &Request) -> Option<&PamContext> {
+    match request {
+        Request::Authenticate { context, .. }
+        | Request::Account { context }
+        | Request::MayChangePassword { context, .. }
+        | Request::ChangePassword { context, .. }
+        | Request::OpenSession { context }
+        | Request::CloseSession { context } => Some(context),
+        _ => None,
+    }
 }
 
 /// Who may ask what: root everything, everybody how we are, a user about itself, and the daemon's own user for keys

@@ -80,6 +80,19 @@ pub struct PamContext {
     pub remote_user: Option<String>,
 }
 
+/// Longest text of a [`PamContext`] in bytes. A host name has at most 255 (RFC 1035 §2.3.4) and the others are shorter; a byte that is not UTF-8
+/// arrives as three.
+pub const MAX_CONTEXT: usize = 768;
+
+impl PamContext {
+    /// Whether every text has a sensible length. What is longer would only fill a log.
+    #[must_use]
+    pub fn is_bounded(&self) -> bool {
+        let optional = [&self.remote_host, &self.tty, &self.remote_user].into_iter().flatten();
+        optional.chain([&self.service, &self.user]).all(|text| text.len() <= MAX_CONTEXT)
+    }
+}
+
 /// What PAM and identityctl ask.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {
