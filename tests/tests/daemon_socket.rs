@@ -112,7 +112,7 @@ fn messages_are_for_those_whom_the_table_names() {
         (Request::MayChangePassword { context: context("ana"), by_root: false }, [true, true, false, false]),
         (Request::OpenSession { context: context("ana") }, [true, false, false, false]),
         (Request::CloseSession { context: context("ana") }, [true, false, false, false]),
-        (Request::SshKeys { login: "ana".into() }, [true, true, false, true]),
+        (Request::SshKeys { login: "ana".into() }, [true, true, false, false]),
         (Request::Status, [true, true, true, true]),
         (Request::Why { login: "ana".into(), service: None }, [true, true, false, false]),
         (Request::Refresh { generation }, [true, false, false, false]),

@@ -1,5 +1,7 @@
 //! Public keys: one line of authorized_keys(5) each, checked as far as sshd(8) would.
 
+mod files_only;
+
 use std::str::FromStr;
 
 use base64::Engine;
@@ -11,6 +13,8 @@ use sha2::{Digest, Sha256};
 
 use super::{Accounts, AccountsError, Done, Thing};
 use crate::directory::Directory;
+
+pub use files_only::files_only;
 
 /// Longest line that is kept; sshd takes 8 KiB of base64 for an RSA key of 16,384 bits.
 const MAX_LINE: usize = 16_384;

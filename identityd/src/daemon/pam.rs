@@ -5,15 +5,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use schema::capability::SHELL;
 use schema::date::Date;
 use schema::hash::PasswordHash;
 use schema::id::UserId;
 use schema::name::{GroupName, LoginName};
-use schema::record::{Login, Status};
+use schema::record::{Login, SshKey, Status};
 use schema::wire::frame;
 use schema::wire::message::{Outcome, PamContext, Secret, Session, Verdict};
 
 use super::Host;
+use crate::accounts::key;
 use crate::auth::{self, Attempt, Crowded, Ticket};
 use crate::cache::{Answer, Lane, Patience};
 use crate::directory::{Directory, DirectoryError};
@@ -117,12 +119,6 @@ impl Host {
             "not authenticated"
         );
         Verdict { outcome: Outcome::AuthError, uid: None, info: None }
-    }
-
-    /// The uid that this daemon runs as.
-    #[must_use]
-    pub fn own_uid(&self) -> u32 {
-        rustix::process::geteuid().as_raw()
     }
 
     /// Whether this uid is that login.
@@ -333,14 +329,14 @@ impl Host {
         }
     }
 
-    /// What a session finds. Only a home below `[home] root` is to be created.
+    /// What a session finds; `None`: the login is not there. Only a home below `[home] root` is to be created.
     ///
     /// # Errors
-    /// The login is not there, or cannot be looked up.
-    pub async fn open_session(&self, context: &PamContext) -> Result<Session, String> {
+    /// The login cannot be looked up.
+    pub async fn open_session(&self, context: &PamContext) -> Result<Option<Session>, String> {
         let login = match self.login(&context.user).await {
             Answer::Found(login) => login,
-            Answer::Absent => return Err(format!("{} is not a login of this server", context.user)),
+            Answer::Absent => return Ok(None),
             Answer::Unknown(reason) => return Err(reason),
         };
         let loaded = self.loaded();
@@ -351,14 +347,15 @@ impl Host {
             rhost = context.remote_host,
             "a session begins"
         );
-        Ok(Session {
+        Ok(Some(Session {
             uid: login.uid,
             gid: login.gid,
             create: home.create && std::path::Path::new(login.home.as_str()).starts_with(&home.root),
             home: login.home.clone(),
             mode: home.mode_bits(),
             skeleton: home.skeleton.to_string_lossy().into_owned(),
-        })
+            shell: login.capabilities.contains(SHELL),
+        }))
     }
 
     /// Lines for authorized_keys(5). A locked or expired login has none here: sshd asks before the account stage, and says less this way.
@@ -376,7 +373,10 @@ impl Host {
             return Ok(Vec::new());
         }
         match self.cache().ssh_keys(&login.name, Patience::reserved(wait)).await {
-            Answer::Found(keys) => Ok(keys.iter().map(|key| key.line.clone()).collect()),
+            Answer::Found(keys) if login.capabilities.contains(SHELL) => {
+                Ok(keys.iter().map(|key| key.line.clone()).collect())
+            }
+            Answer::Found(keys) => Ok(keys.iter().filter_map(|key| for_files_only(user, key)).collect()),
             Answer::Absent => Ok(Vec::new()),
             Answer::Unknown(_) => Err(frame::Status::Unknown),
         }
@@ -387,6 +387,15 @@ impl Host {
 fn origin(context: &PamContext) -> Option<&str> {
     let known = [&context.remote_host, &context.remote_user].into_iter().flatten().find(|origin| !origin.is_empty())?;
     Some(known.get(..256).unwrap_or(known))
+}
+
+/// The line of a key for a login without `shell`.
+fn for_files_only(user: &str, key: &SshKey) -> Option<String> {
+    let line = key::files_only(&key.line);
+    if let Err(error) = &line {
+        tracing::warn!(login = user, key = key.id, %error, "a key is not given to sshd: the login has no shell");
+    }
+    line.ok()
 }
 
 fn today() -> Date {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use schema::wire::frame::Status;
-use schema::wire::message::{PamContext, Reply as Message, Request};
+use schema::wire::message::{Outcome, PamContext, Reply as Message, Request, Verdict};
 
 use super::connection::{Asked, Line};
 use super::{Peer, Reply};
@@ -51,7 +51,8 @@ pub(super) async fn answer(
             Message::Verdict(host.may_change_password(&context, by_root && root).await)
         }
         Request::OpenSession { context } => match host.open_session(&context).await {
-            Ok(session) => Message::Session(session),
+            Ok(Some(session)) => Message::Session(session),
+            Ok(None) => Message::Verdict(Verdict { outcome: Outcome::UserUnknown, uid: None, info: None }),
             Err(reason) => Message::Failed(reason),
         },
         Request::CloseSession { context } => {
@@ -92,16 +93,14 @@ fn context_of(request: &Request) -> Option<&PamContext> {
     }
 }
 
-/// Who may ask what: root everything, everybody how we are, a user about itself, and the daemon's own user for keys
-/// (`AuthorizedKeysCommandUser`).
+/// Who may ask what: root everything, everybody how we are, a user about itself.
 async fn may(host: &Host, peer: Peer, request: &Request) -> bool {
     if peer.is_root() {
         return true;
     }
     match request {
         Request::Status | Request::Metrics => true,
-        Request::SshKeys { login } => peer.uid == host.own_uid() || host.is_own(peer.uid, login).await,
-        Request::Why { login, .. } => host.is_own(peer.uid, login).await,
+        Request::SshKeys { login } | Request::Why { login, .. } => host.is_own(peer.uid, login).await,
         Request::Authenticate { context, .. }
         | Request::Account { context }
         | Request::MayChangePassword { context, .. }

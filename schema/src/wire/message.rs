@@ -124,7 +124,8 @@ pub enum Request {
         /// The new password.
         new: Secret,
     },
-    /// A session begins: what is its home to be? → [`Reply::Session`]. For root.
+    /// A session begins: what is its home to be? → [`Reply::Session`], or a
+    /// [`Verdict`] of [`Outcome::UserUnknown`]. For root.
     OpenSession {
         /// Who asks, for what.
         context: PamContext,
@@ -134,7 +135,7 @@ pub enum Request {
         /// Who asks, for what.
         context: PamContext,
     },
-    /// Lines for authorized_keys(5) → [`Reply::SshKeys`]. For root, the daemon's own user, and a user about itself.
+    /// Lines for authorized_keys(5) → [`Reply::SshKeys`]. For root, and for a user about itself.
     SshKeys {
         /// The login's name, not yet checked.
         login: String,
@@ -233,6 +234,8 @@ pub struct Session {
     pub mode: u32,
     /// What to copy into it.
     pub skeleton: String,
+    /// Has the capability `shell`. Without it sshd's process is confined to files.
+    pub shell: bool,
 }
 
 #[cfg(test)]
