@@ -111,7 +111,7 @@ fn forwards(mosh: &Mosh, login: &str) -> (bool, bool) {
                -o PreferredAuthentications=password -N -L 7779:/run/identityd/socket {login}@127.0.0.1 </dev/null >/dev/null 2>&1 &
            ssh=$!
            python3 -c "
-import socket, time
+import socket, struct, time
 end = time.monotonic() + 10
 while time.monotonic() < end:
     try:
@@ -119,7 +119,7 @@ while time.monotonic() < end:
         break
     except OSError:
         time.sleep(0.05)
-stream.sendall(b'x' * 24)
+stream.sendall(struct.pack('<4sHHQII', b'MFI1', 1, 1, 7, 4, 1000) + b'root')
 print(len(stream.recv(24)))"
            kill $ssh; wait $ssh 2>/dev/null"#
     );
