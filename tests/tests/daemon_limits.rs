@@ -154,8 +154,7 @@ fn a_reply_that_nobody_takes_holds_nobody_up() {
 fn hostile_names_cost_nothing_but_an_answer() {
     let mosh = machine!();
     let ana = mosh.uid("ana");
-    for user in ["", "\0", "root", "../../etc/passwd", "a' OR 1=1 --", "ana\n", "Ana", "\u{1F600}", &"x".repeat(20_000)]
-    {
+    for user in ["", "\0", "root", "../../etc/passwd", "a' OR 1=1 --", "ana\n", "Ana", "\u{1F600}", &"x".repeat(200)] {
         let context = PamContext { service: user.into(), user: user.into(), ..PamContext::default() };
         assert_eq!(mosh.wire(ana).message(&Request::Account { context: context.clone() }).unwrap_err(), Status::Denied);
         let reply = mosh.wire(0).message(&Request::Account { context }).unwrap();
@@ -163,6 +162,11 @@ fn hostile_names_cost_nothing_but_an_answer() {
         assert_eq!(verdict.outcome, schema::wire::message::Outcome::UserUnknown, "{user:?}");
         assert_eq!(mosh.wire(0).ask(Op::PasswdByName, user.as_bytes()).0, Status::Absent, "{user:?}");
     }
+    // What would fill the log is refused before anything is done with it.
+    let huge = "x".repeat(20_000);
+    let context = PamContext { service: "sshd".into(), user: huge.clone(), ..PamContext::default() };
+    assert_eq!(mosh.wire(0).message(&Request::Account { context }).unwrap_err(), Status::Malformed);
+    assert_eq!(mosh.wire(0).ask(Op::PasswdByName, huge.as_bytes()).0, Status::Absent);
 }
 
 fn postcard_of(request: &Request) -> Vec<u8> {
