@@ -10,8 +10,8 @@ DESTDIR ?=
 MULTIARCH = $(shell ldd /bin/sh | sed -n 's|.*=> .*/lib/\([^/]*\)/libc\.so.*|\1|p')
 LIBDIR    = $(DESTDIR)/usr/lib/$(MULTIARCH)
 
-# What a bare Debian 12 lacks. libc6-dev brings libcrypt-dev, which identityd links; SQLite is compiled from its crate with gcc.
-BUILD_PACKAGES := ca-certificates gcc libc6-dev libcrypt-dev libpam0g-dev
+# What a bare Debian 12 lacks. libpam.so.0 is on every Debian (pam_mayfirst/build.rs); libc6-dev brings libcrypt-dev, which identityd links; SQLite is compiled from its crate with gcc.
+BUILD_PACKAGES := ca-certificates gcc libc6-dev libcrypt-dev
 # tests/prepare builds the root of the test machines with it.
 TEST_PACKAGES  := mmdebstrap
 
@@ -21,7 +21,7 @@ GENERATED := $(TARGET)/generated
 
 say = @printf '\n==> %s\n' '$(1)'
 
-.PHONY: help deps test-deps build install uninstall check unit model test up down clean
+.PHONY: help deps test-deps build install uninstall check unit model test storm bench up down clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -79,6 +79,14 @@ test: test-deps build ## all of it: format, lints, documentation, unit tests, en
 	@$(MAKE) --no-print-directory check
 	$(call say,unit tests and end-to-end tests)
 	@tests/run
+
+storm: test-deps build ## 200,000 look-ups while logins change and identityd is killed every second
+	@tests/prepare && KEEP=yes tests/stage
+	STORM=200000 $(CARGO) test --locked --release -p tests --test storm -- --nocapture
+
+bench: test-deps build ## measure, and write docs/benchmarks
+	@tests/prepare && KEEP=yes tests/stage
+	BENCH=docs/benchmarks $(CARGO) test --locked --release -p tests --test bench -- --nocapture
 
 up: ## on a bare Debian: install, wire, start, import the sample (or FROM=DIR), show it
 	@packaging/up $(if $(FROM),'$(FROM)')

@@ -38,6 +38,8 @@ pub(crate) struct Identity<'b> {
     pub(crate) name: &'b [u8],
     /// Its uid or gid; a shadow entry has none.
     pub(crate) id: Option<u32>,
+    /// Its primary group; only a passwd entry has one.
+    pub(crate) gid: Option<u32>,
 }
 
 /// A struct of libc's that a record becomes.
@@ -53,7 +55,7 @@ impl Entry for libc::passwd {
         let strings = record.read(buffer.strings(len)?)?;
         let [name, password, gecos, dir, shell] = head.check_strings(strings)?;
         let base: *mut c_char = strings.as_mut_ptr().cast();
-        let identity = Identity { name: field(strings, name, head.name_len), id: Some(head.uid) };
+        let identity = Identity { name: field(strings, name, head.name_len), id: Some(head.uid), gid: Some(head.gid) };
         asked.check(identity.name, identity.id)?;
         let entry = Self {
             pw_name: base.wrapping_add(name),
@@ -85,7 +87,7 @@ impl Entry for libc::group {
         for slot in slots {
             slot.write(core::ptr::null_mut());
         }
-        let identity = Identity { name: field(strings, name, head.name_len), id: Some(head.gid) };
+        let identity = Identity { name: field(strings, name, head.name_len), id: Some(head.gid), gid: None };
         asked.check(identity.name, identity.id)?;
         let entry = Self {
             gr_name: base.wrapping_add(name),
@@ -104,7 +106,7 @@ impl Entry for libc::spwd {
         let strings = record.read(buffer.strings(len)?)?;
         let [name, hash] = head.check_strings(strings)?;
         let base: *mut c_char = strings.as_mut_ptr().cast();
-        let identity = Identity { name: field(strings, name, head.name_len), id: None };
+        let identity = Identity { name: field(strings, name, head.name_len), id: None, gid: None };
         asked.check(identity.name, identity.id)?;
         let entry = Self {
             sp_namp: base.wrapping_add(name),

@@ -72,7 +72,7 @@ impl Walk {
                 Err(Failure::TooSmall) => return Err(Failure::TooSmall),
                 // An entry that libc must not see hides no other.
                 Err(_) => None,
-                Ok((entry, identity)) => match local.refuse(identity) {
+                Ok((entry, identity)) => match local.refuse(identity).and_then(|()| local::refuse_group(identity)) {
                     Ok(()) => Some(entry),
                     Err(Failure::NotFound) => None,
                     Err(failure) => return Err(failure),

@@ -8,18 +8,20 @@ use schema::wire::frame::Op;
 
 use crate::local::{self, Local};
 use crate::lookup::directory_name;
-use crate::source::{self, Fault, Question, Record};
+use crate::source::{self, Deadline, Fault, Question, Record};
 use crate::status::{Failure, Outcome};
 use crate::sys::GidArray;
 
-/// Gids taken from the socket at a time.
+/// Gids taken from the socket at a time, and looked for among the local ones in one pass ([`Local::among`]).
 const CHUNK: usize = 64;
 
-/// Appends the groups of `name`, but `primary` and what the array already holds. All of them or none: libc takes what is in the array
+/// Appends the groups of `name`, but `primary`, what the array already holds, and the server's own groups. All of them or none: libc takes what is in the array
 /// whatever the status says, and half of somebody's groups is a wrong answer.
 pub(crate) fn initgroups(name: &[u8], primary: u32, groups: &mut GidArray<'_>) -> Outcome {
     directory_name(name, &mut Local::new(local::PASSWD))?;
-    let record = source::ask(Question::Name(Op::Initgroups, name))?.ok_or(Failure::NotFound)?;
+    // Never the short patience: libc cannot tell its caller that groups are missing, and sshd goes on without them.
+    let question = Question::Name(Op::Initgroups, name);
+    let record = source::ask_until(question, &Deadline::patient())?.ok_or(Failure::NotFound)?;
     let before = groups.len();
     let outcome = append(record, primary, groups);
     if outcome.is_err() {
@@ -40,13 +42,22 @@ fn append(mut record: impl Record, primary: u32, groups: &mut GidArray<'_>) -> O
     }
     let before = groups.len();
     let mut order = Order::default();
+    let mut local = Local::new(local::GROUP);
     while record.left() > 0 {
         let mut chunk = [MaybeUninit::uninit(); CHUNK * 4];
         let len = record.left().min(chunk.len());
         let chunk = record.read(chunk.get_mut(..len).unwrap_or_default())?;
-        for gid in chunk.chunks_exact(4).filter_map(|bytes| <[u8; 4]>::try_from(bytes).ok()).map(u32::from_le_bytes) {
+        let mut gids = [0; CHUNK];
+        for (gid, bytes) in gids.iter_mut().zip(chunk.chunks_exact(4)) {
+            *gid = <[u8; 4]>::try_from(bytes).map_or(0, u32::from_le_bytes);
+        }
+        let gids = gids.get(..len.checked_div(4).unwrap_or(0)).unwrap_or_default();
+        let mut local = local.among(gids)?;
+        for gid in gids.iter().copied() {
+            let is_local = local & 1 == 1;
+            local = local.wrapping_shr(1);
             let new = order.is_new(gid)?;
-            if !new || !is_usable(gid) || gid == primary || groups.contains(before, gid) {
+            if !new || is_local || !is_usable(gid) || gid == primary || groups.contains(before, gid) {
                 continue;
             }
             match groups.push(gid) {

@@ -1,7 +1,8 @@
 //! The server's own accounts, which win: an entry whose name or id is in `/etc/passwd` or `/etc/group` is not the directory's on this server.
 //!
 //! identityd leaves such entries out as well. The module looks for itself so that local users never wait for a hung daemon, and so that no
-//! daemon can give a member's uid the name `root`, or a gid the name `sudo`: programs decide by names.
+//! daemon can give a member's uid the name `root`, or a gid the name `sudo`: programs decide by names. Nor can it put anybody into a local
+//! group, such as docker's or libvirt's: their gids may be above the floor.
 
 use core::ffi::CStr;
 use core::mem::MaybeUninit;
@@ -38,16 +39,25 @@ impl Local {
     /// NOTFOUND when the name (unless empty) or the id is a local one. A file that is not there has no accounts; one that cannot be read
     /// makes the answer unknown.
     pub(crate) fn refuse(&mut self, wanted: Identity<'_>) -> Outcome {
-        let mut scan = Scan::new(wanted);
-        let local = match self.whole {
+        if self.look_through(&mut Scan::new(wanted))? { Err(Failure::NotFound) } else { Ok(()) }
+    }
+
+    /// Which of the first 64 ids are local ones: a bit for each, the first the lowest. One pass, however many.
+    pub(crate) fn among(&mut self, ids: &[u32]) -> Outcome<u64> {
+        let mut scan = Scan { many: ids, ..Scan::new(Identity { name: &[], id: None, gid: None }) };
+        self.look_through(&mut scan)?;
+        Ok(scan.marked)
+    }
+
+    fn look_through(&mut self, scan: &mut Scan<'_>) -> Outcome<bool> {
+        match self.whole {
             Some(len) => {
                 let (file, _) = self.chunk.split_at_mut_checked(len).unwrap_or_default();
                 // SAFETY: `read` wrote as much.
-                scan.hits(unsafe { sys::written(file) }) || scan.hits(b"")
+                Ok(scan.hits(unsafe { sys::written(file) }) || scan.hits(b""))
             }
-            None => self.read(&mut scan).map_err(Failure::Unavailable)?,
-        };
-        if local { Err(Failure::NotFound) } else { Ok(()) }
+            None => self.read(scan).map_err(Failure::Unavailable),
+        }
     }
 
     /// Reads the file until the scan hits; keeps it if it fits.
@@ -80,6 +90,15 @@ impl Local {
     }
 }
 
+/// NOTFOUND when the primary group of an entry is a local one. A function of its own: the stack is given back before it and after it.
+#[inline(never)]
+pub(crate) fn refuse_group(entry: Identity<'_>) -> Outcome {
+    match entry.gid {
+        Some(gid) => Local::new(GROUP).refuse(Identity { name: &[], id: Some(gid), gid: None }),
+        None => Ok(()),
+    }
+}
+
 #[cfg(not(test))]
 fn open(accounts: Accounts) -> Result<sys::Fd, Errno> {
     sys::open_to_read(accounts.0)
@@ -93,6 +112,10 @@ fn open(accounts: Accounts) -> Result<sys::Fd, Errno> {
 /// Goes through the bytes of the file once, whatever the chunks.
 struct Scan<'a> {
     wanted: Identity<'a>,
+    /// Ids to be marked.
+    many: &'a [u32],
+    /// Those of `many` that have come.
+    marked: u64,
     field: Field,
     /// Bytes of the name that agree so far; `None`: it is another one.
     agreed: Option<usize>,
@@ -112,7 +135,7 @@ enum Field {
 
 impl<'a> Scan<'a> {
     fn new(wanted: Identity<'a>) -> Self {
-        Self { wanted, field: Field::Start, agreed: Some(0), id: None }
+        Self { wanted, many: &[], marked: 0, field: Field::Start, agreed: Some(0), id: None }
     }
 
     /// Takes the next bytes; none are the end of the file. True when the line of a wanted account has come.
@@ -127,14 +150,14 @@ impl<'a> Scan<'a> {
                     if self.ends_id() {
                         return true;
                     }
-                    *self = Self::new(self.wanted);
+                    *self = Self { many: self.many, marked: self.marked, ..Self::new(self.wanted) };
                 }
                 (Field::Start, b' ' | b'\t' | b'\r' | 0x0b | 0x0c) => {}
                 (Field::Start | Field::Name, b':') => {
                     if !self.wanted.name.is_empty() && self.agreed == Some(self.wanted.name.len()) {
                         return true;
                     }
-                    self.field = if self.wanted.id.is_some() { Field::Password } else { Field::Rest };
+                    self.field = if self.wants_ids() { Field::Password } else { Field::Rest };
                 }
                 (Field::Start | Field::Name, byte) => {
                     self.field = Field::Name;
@@ -142,7 +165,7 @@ impl<'a> Scan<'a> {
                         .agreed
                         .filter(|at| self.wanted.name.get(*at) == Some(&byte))
                         .and_then(|at| at.checked_add(1));
-                    if self.agreed.is_none() && self.wanted.id.is_none() {
+                    if self.agreed.is_none() && !self.wants_ids() {
                         self.field = Field::Rest;
                     }
                 }
@@ -167,8 +190,22 @@ impl<'a> Scan<'a> {
         false
     }
 
-    fn ends_id(&self) -> bool {
-        self.field == Field::Id && self.id.is_some() && self.id == self.wanted.id
+    fn wants_ids(&self) -> bool {
+        self.wanted.id.is_some() || !self.many.is_empty()
+    }
+
+    fn ends_id(&mut self) -> bool {
+        let Some(id) = self.id.filter(|_| self.field == Field::Id) else {
+            return false;
+        };
+        let mut bit = 1_u64;
+        for one in self.many {
+            if *one == id {
+                self.marked |= bit;
+            }
+            bit = bit.wrapping_shl(1);
+        }
+        self.wanted.id == Some(id)
     }
 }
 
@@ -186,7 +223,7 @@ mod tests {
         b"root:x:0:0:root:/root:/bin/bash\n  blank:x:7:7::/:\nana:x:1000:1000::/home/ana:/bin/sh\n\n#note\nlast:x:1234";
 
     fn finds(file: &[u8], chunk: usize, name: &[u8], id: Option<u32>) -> bool {
-        let mut scan = Scan::new(Identity { name, id });
+        let mut scan = Scan::new(Identity { name, id, gid: None });
         file.chunks(chunk).any(|part| scan.hits(part)) || scan.hits(b"")
     }
 
@@ -215,6 +252,16 @@ mod tests {
     }
 
     #[test]
+    fn many_ids_are_marked_in_one_pass_however_the_file_is_cut() {
+        let ids = [7, 1000, 5, 1234, 10000];
+        for chunk in 1..=FILE.len() {
+            let mut scan = Scan { many: &ids, ..Scan::new(Identity { name: b"", id: None, gid: None }) };
+            assert!(!FILE.chunks(chunk).any(|part| scan.hits(part)) && !scan.hits(b""));
+            assert_eq!(scan.marked, 0b01011, "in chunks of {chunk}");
+        }
+    }
+
+    #[test]
     fn a_file_is_the_same_whether_it_fits_the_chunk_or_not() {
         for lines in [0, 1, 60, 200, 400] {
             let lines: String =
@@ -223,9 +270,9 @@ mod tests {
             let mut local = Local::new(PASSWD);
             // The second round is answered from the chunk, if the file fits.
             for _ in 0..2 {
-                assert_eq!(local.refuse(Identity { name: b"ana", id: Some(5001) }), Ok(()));
-                assert_eq!(local.refuse(Identity { name: b"last", id: None }), Err(Failure::NotFound));
-                assert_eq!(local.refuse(Identity { name: b"", id: Some(5000) }), Err(Failure::NotFound));
+                assert_eq!(local.refuse(Identity { name: b"ana", id: Some(5001), gid: None }), Ok(()));
+                assert_eq!(local.refuse(Identity { name: b"last", id: None, gid: None }), Err(Failure::NotFound));
+                assert_eq!(local.refuse(Identity { name: b"", id: Some(5000), gid: None }), Err(Failure::NotFound));
             }
         }
     }
@@ -234,7 +281,7 @@ mod tests {
     fn a_file_that_cannot_be_read_makes_the_answer_unknown() {
         let world = World::empty();
         std::fs::create_dir(world.socket().with_file_name("passwd")).unwrap();
-        let answer = Local::new(PASSWD).refuse(Identity { name: b"ana", id: None });
+        let answer = Local::new(PASSWD).refuse(Identity { name: b"ana", id: None, gid: None });
         assert_eq!(answer.map_err(Failure::status), Err(-1));
     }
 

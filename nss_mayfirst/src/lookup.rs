@@ -41,7 +41,7 @@ pub(crate) fn directory_name(name: &[u8], local: &mut Local) -> Outcome {
     if name::check(name).is_err() {
         return Err(Failure::NotFound);
     }
-    local.refuse(Identity { name, id: None })
+    local.refuse(Identity { name, id: None, gid: None })
 }
 
 fn by_name<E: Entry>(op: Op, accounts: Accounts, name: &[u8], buffer: Buffer<'_>) -> Outcome<E> {
@@ -50,8 +50,9 @@ fn by_name<E: Entry>(op: Op, accounts: Accounts, name: &[u8], buffer: Buffer<'_>
     let mut record = source::ask(Question::Name(op, name))?.ok_or(Failure::NotFound)?;
     let (entry, identity) = E::unpack(&mut record, buffer, Asked::Name(name))?;
     if identity.id.is_some() {
-        local.refuse(Identity { name: &[], id: identity.id })?;
+        local.refuse(Identity { name: &[], id: identity.id, gid: None })?;
     }
+    local::refuse_group(identity)?;
     Ok(entry)
 }
 
@@ -60,10 +61,11 @@ fn by_id<E: Entry>(op: Op, accounts: Accounts, id: u32, buffer: Buffer<'_>) -> O
         return Err(Failure::NotFound);
     }
     let mut local = Local::new(accounts);
-    local.refuse(Identity { name: &[], id: Some(id) })?;
+    local.refuse(Identity { name: &[], id: Some(id), gid: None })?;
     let mut record = source::ask(Question::Id(op, id))?.ok_or(Failure::NotFound)?;
     let (entry, identity) = E::unpack(&mut record, buffer, Asked::Id(id))?;
     // Programs such as sudo go from a uid to a name and decide by the name: it must not be a local one.
-    local.refuse(Identity { name: identity.name, id: None })?;
+    local.refuse(Identity { name: identity.name, id: None, gid: None })?;
+    local::refuse_group(identity)?;
     Ok(entry)
 }

@@ -200,6 +200,12 @@ fn receive_header(socket: &OwnedFd, id: u64, deadline: &Deadline) -> Result<Head
     if header.version != VERSION {
         return Err(Failure::Nonsense("another version"));
     }
+    // Id 0 comes from a daemon that refused before it read the question (docs/wire.md).
+    if header.id == 0
+        && let Some(status @ (Status::Busy | Status::Malformed | Status::Version)) = Status::from_raw(header.kind)
+    {
+        return Err(Failure::Refused(status));
+    }
     if header.id != id {
         return Err(Failure::Nonsense("answer to another question"));
     }
@@ -350,6 +356,12 @@ mod tests {
     fn a_busy_daemon_is_no_answer() {
         let result = ask_one_that(|mut stream, id| stream.write_all(&frame(Status::Busy as u16, id, &[])).unwrap());
         assert!(matches!(result, Err(Failure::Refused(Status::Busy))), "{result:?}");
+        for status in [Status::Busy, Status::Malformed, Status::Version] {
+            let result = ask_one_that(|mut stream, _| stream.write_all(&frame(status as u16, 0, &[])).unwrap());
+            assert!(matches!(result, Err(Failure::Refused(refused)) if refused == status), "{result:?}");
+        }
+        let result = ask_one_that(|mut stream, _| stream.write_all(&frame(Status::Found as u16, 0, &[])).unwrap());
+        assert!(matches!(result, Err(Failure::Nonsense(_))), "{result:?}");
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub(crate) const PAM_PRELIM_CHECK: PamFlag = 0x4000;
 pub(crate) const PAM_UPDATE_AUTHTOK: PamFlag = 0x2000;
 
 /// Longest item that is passed on.
-const MAX_ITEM: usize = 256;
+const MAX_ITEM: usize = 255;
 
 // Linked through pam-bindings' `#[link(name = "pam")]`.
 unsafe extern "C" {

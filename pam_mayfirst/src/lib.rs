@@ -20,6 +20,7 @@ mod account;
 mod auth;
 mod client;
 mod code;
+mod confine;
 mod entry;
 mod handle;
 mod home;

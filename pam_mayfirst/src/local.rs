@@ -19,7 +19,10 @@ pub(crate) fn contains(passwd: &Path, name: &[u8]) -> std::io::Result<bool> {
     Ok(text.split(|byte| *byte == b'\n').any(|line| is_for(line, name)))
 }
 
+/// glibc's files skips blanks before the name (nss/nss_files/files-XXX.c, nss/nss_readline.c): such a line is an account all the same.
 fn is_for(line: &[u8], name: &[u8]) -> bool {
+    let start = line.iter().position(|byte| !matches!(byte, b' ' | b'\t' | b'\r' | 0x0b | 0x0c)).unwrap_or(line.len());
+    let line = line.get(start..).unwrap_or_default();
     line.strip_prefix(name).is_some_and(|rest| rest.first() == Some(&b':'))
 }
 
@@ -41,6 +44,13 @@ mod tests {
         for other in [b"an".as_slice(), b"x", b"", b"anab", b"aemon"] {
             assert!(!contains(passwd.path(), other).unwrap(), "{other:?}");
         }
+    }
+
+    #[test]
+    fn a_line_with_blanks_before_its_name_counts() {
+        let passwd = file(b"root:x:0:0::/:/bin/sh\n \tana:x:1000:1000::/home/ana:/bin/sh\n");
+        assert!(contains(passwd.path(), b"ana").unwrap());
+        assert!(!contains(passwd.path(), b"na").unwrap());
     }
 
     #[test]

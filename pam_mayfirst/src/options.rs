@@ -24,6 +24,8 @@ pub(crate) struct Options {
     pub(crate) nodelay: bool,
     /// `no_warn`: no text for the person.
     pub(crate) no_warn: bool,
+    /// `require_home`: no session without a home.
+    pub(crate) require_home: bool,
     /// `home_root=`: the only places below which homes are created.
     pub(crate) home_roots: Vec<String>,
 }
@@ -38,6 +40,7 @@ impl Default for Options {
             debug: false,
             nodelay: false,
             no_warn: false,
+            require_home: false,
             home_roots: vec![DEFAULT_HOME_ROOT.to_owned()],
         }
     }
@@ -60,6 +63,7 @@ impl Options {
                 b"debug" => options.debug = true,
                 b"nodelay" => options.nodelay = true,
                 b"no_warn" => options.no_warn = true,
+                b"require_home" => options.require_home = true,
                 _ => {
                     let result = if let Some(value) = word.strip_prefix(b"minimum_uid=") {
                         minimum_uid(value).map(|uid| options.minimum_uid = uid)

@@ -1,28 +1,36 @@
-//! pam_sm_open_session(3), which makes a missing home, and pam_sm_close_session(3).
+//! pam_sm_open_session(3), which makes a missing home and confines logins without a shell, and pam_sm_close_session(3).
 
 use pam::constants::{PAM_SILENT, PamFlag, PamResultCode};
-use schema::wire::message::{Reply, Request};
+use schema::name::LoginName;
+use schema::wire::message::{Outcome, Reply, Request, Session};
 
 use crate::client::{DAEMON, Patience};
+use crate::confine;
 use crate::handle::Handle;
 use crate::home::{self, Made};
 use crate::log::{Level, harmless, reason};
 use crate::options::Options;
 use crate::stage;
 
-/// Tells identityd that a session begins, and makes the home if it is to be made.
+/// The services whose process goes on to serve files over ssh. OpenSSH takes its program's name as the service (`auth-pam.h`,
+/// SSHD_PAM_SERVICE), so a second sshd may be called `sshd-something`.
+const SSHD: &str = "sshd";
+
+/// Tells identityd that a session begins, makes the home if it is to be made, and lets a login without `shell` no more than files over ssh.
 pub(crate) fn open(pam: &mut Handle<'_>, options: &Options, flags: PamFlag) -> PamResultCode {
     if !rustix::process::geteuid().is_root() {
         return PamResultCode::PAM_IGNORE;
     }
     let login = match stage::subject(pam, options) {
         Ok(login) => login,
-        Err(PamResultCode::PAM_USER_UNKNOWN) => return PamResultCode::PAM_SESSION_ERR,
         Err(code) => return code,
     };
-    let request = Request::OpenSession { context: pam.context(login.as_str()) };
+    let context = pam.context(login.as_str());
+    let over_ssh = context.service.starts_with(SSHD);
+    let request = Request::OpenSession { context };
     let session = match stage::ask(pam, options, &request, Patience::PLAIN) {
         Ok(Reply::Session(session)) => session,
+        Ok(Reply::Verdict(verdict)) if verdict.outcome == Outcome::UserUnknown => return stage::unknown(options),
         Ok(Reply::Failed(why)) => {
             pam.log(Level::Error, &format!("identityd: {}", reason(&why)));
             return PamResultCode::PAM_SESSION_ERR;
@@ -31,16 +39,37 @@ pub(crate) fn open(pam: &mut Handle<'_>, options: &Options, flags: PamFlag) -> P
             pam.log(Level::Error, "identityd did not describe the session; see its log");
             return PamResultCode::PAM_SESSION_ERR;
         }
-        Err(PamResultCode::PAM_IGNORE) => return PamResultCode::PAM_IGNORE,
+        // Over ssh no option makes up for not knowing whether the login may have more than files.
+        Err(PamResultCode::PAM_IGNORE) if !over_ssh => return PamResultCode::PAM_IGNORE,
         Err(_) => return PamResultCode::PAM_SESSION_ERR,
     };
     if let Err(code) = stage::confirm(pam, options, &login, Some(session.uid)) {
         return code;
     }
-    if !session.create {
-        return PamResultCode::PAM_SUCCESS;
+    let home =
+        if session.create { make_home(pam, options, flags, &login, &session) } else { PamResultCode::PAM_SUCCESS };
+    if over_ssh
+        && !session.shell
+        && let Err(error) = confine::to_files()
+    {
+        pam.log(
+            Level::Critical,
+            &format!("refusing {login}: it has no shell, and cannot be confined to files: {error}"),
+        );
+        return PamResultCode::PAM_SESSION_ERR;
     }
-    match home::provide(&session, &options.home_roots) {
+    home
+}
+
+/// Makes a missing home. Without one the login gets in all the same, unless the line says `require_home`.
+fn make_home(
+    pam: &mut Handle<'_>,
+    options: &Options,
+    flags: PamFlag,
+    login: &LoginName,
+    session: &Session,
+) -> PamResultCode {
+    match home::provide(session, &options.home_roots) {
         Ok(Made::Already) => PamResultCode::PAM_SUCCESS,
         Ok(Made::Now { skipped }) => {
             pam.log(Level::Info, &format!("created the home {} for {login}", session.home));
@@ -58,7 +87,7 @@ pub(crate) fn open(pam: &mut Handle<'_>, options: &Options, flags: PamFlag) -> P
             if flags & PAM_SILENT == 0 && !options.no_warn {
                 pam.complain("Your home directory could not be created; please tell the administrators.");
             }
-            PamResultCode::PAM_SESSION_ERR
+            if options.require_home { PamResultCode::PAM_SESSION_ERR } else { PamResultCode::PAM_SUCCESS }
         }
     }
 }

@@ -83,6 +83,34 @@ const fn allowed() -> u128 {
     bits
 }
 
+/// Names that Debian and its packages give to accounts and groups of the system, sorted: not for members, whatever the id. The tables
+/// `reserved_name` hold the same; this list counts also where somebody has edited them.
+#[cfg(feature = "std")]
+#[rustfmt::skip]
+pub const RESERVED: &[&str] = &[
+    "_apt", "_chrony", "_rpc", "_ssh", "adm", "admin", "amavis", "ansible", "apache", "audio", "avahi", "backup",
+    "bin", "bind", "bluetooth", "cdrom", "ceph", "clamav", "colord", "crontab", "daemon", "debian-exim",
+    "debian-spamd", "dialout", "dip", "disk", "dnsmasq", "docker", "dovecot", "dovenull", "fax", "floppy", "ftp",
+    "fwupd-refresh", "games", "gdm", "geoclue", "gnats", "halt", "haproxy", "identityd", "incus", "incus-admin",
+    "input", "irc", "kmem", "kvm", "libvirt", "libvirt-dnsmasq", "libvirt-qemu", "lightdm", "list", "lp",
+    "lpadmin", "lxd", "mail", "mailman", "man", "memcache", "messagebus", "munin", "mysql", "named", "netdev",
+    "news", "nfsnobody", "nginx", "nobody", "nogroup", "nslcd", "ntp", "ntpsec", "opendkim", "opendmarc",
+    "operator", "pcscd", "pdns", "plugdev", "podman", "polkitd", "postdrop", "postfix", "postgres", "proftpd",
+    "prometheus", "proxy", "pulse", "pulse-access", "puppet", "redis", "render", "root", "rtkit", "sambashare",
+    "saned", "sasl", "scanner", "sddm", "sgx", "shadow", "shutdown", "spamd", "src", "ssh", "sshd", "ssl-cert",
+    "sssd", "staff", "statd", "stunnel4", "sudo", "sync", "sys", "systemd-coredump", "systemd-journal",
+    "systemd-network", "systemd-oom", "systemd-resolve", "systemd-timesync", "tape", "tcpdump", "toor", "tss",
+    "tty", "unbound", "usbmux", "users", "utmp", "uucp", "uuidd", "vboxusers", "video", "voice", "vsftpd", "wheel",
+    "wireguard", "wireshark", "www-data", "zabbix"
+];
+
+/// Whether a name is one of [`RESERVED`].
+#[cfg(feature = "std")]
+#[must_use]
+pub fn is_reserved(name: &str) -> bool {
+    RESERVED.binary_search(&name).is_ok()
+}
+
 #[cfg(feature = "std")]
 macro_rules! name_type {
     ($(#[$doc:meta])* $name:ident) => {
@@ -179,6 +207,19 @@ name_type! {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(feature = "std")]
+    #[test]
+    fn reserved_names_are_sorted_valid_and_the_same_in_every_directory() {
+        assert!(RESERVED.is_sorted());
+        assert!(RESERVED.iter().all(|name| check(name.as_bytes()).is_ok()));
+        assert!(is_reserved("root") && is_reserved("libvirt") && !is_reserved("ana"));
+        for sql in [include_str!("../sql/sqlite/0001_tables.sql"), include_str!("../sql/mysql/0001_tables.sql")] {
+            let list = sql.split("INSERT INTO reserved_name").nth(1).and_then(|rest| rest.split(';').next()).unwrap();
+            let names: Vec<&str> = list.split('\'').skip(1).step_by(2).collect();
+            assert_eq!(names, RESERVED);
+        }
+    }
 
     #[test]
     fn ordinary_names_pass() {

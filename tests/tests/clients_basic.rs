@@ -1,7 +1,7 @@
 //! The programs that everybody uses, on logins of the directory. Each check also runs on local accounts made by useradd(8): what
 //! Debian's own files give is what the directory has to give.
 
-use tests::{Login, Mosh, boot, skip};
+use tests::{Login, Mosh, boot};
 
 /// Runs a check where ana and ben are local accounts, and where they are logins of the directory.
 fn on_both(check: impl Fn(&Mosh)) {
@@ -10,11 +10,6 @@ fn on_both(check: impl Fn(&Mosh)) {
          echo ana:secret | chpasswd; groupadd club; gpasswd -M ana,ben club"
     ));
     check(&local);
-    // REMOVE when identityctl and identityd are complete.
-    let probe = boot!(Mosh::builder().without_daemon());
-    if !probe.identityctl(["login", "add", "--help"]).ok() || probe.run(["identityd", "--help"]).stdout.is_empty() {
-        skip!("identityctl cannot add a login yet, or identityd is a placeholder");
-    }
     let names = ["ana", "ben"];
     let directory = boot!(Mosh::builder().logins(names.map(|name| Login::new(name).password("secret"))));
     directory.identityctl(["group", "add", "club"]).success();

@@ -50,3 +50,14 @@ fn set_up_can_be_undone_to_the_byte() {
     mosh.run(["/usr/lib/identityd/setup", "enable"]).success();
     assert_eq!(mosh.sh(state).stdout, wired);
 }
+
+#[test]
+fn a_module_that_libc_cannot_load_is_not_wired() {
+    let mosh = boot!(Mosh::builder().without_daemon());
+    mosh.run(["/usr/lib/identityd/setup", "disable"]).success();
+    let unwired = mosh.read("/etc/nsswitch.conf");
+    mosh.sh("cd /usr/lib/*-linux-gnu && cp -f libutil.so.1 other && mv -f other libnss_mayfirst.so.2").success();
+    let refused = mosh.run(["/usr/lib/identityd/setup", "enable"]).failure();
+    assert!(refused.stderr.contains("libc cannot load libnss_mayfirst.so.2"), "{}", refused.stderr);
+    assert_eq!(mosh.read("/etc/nsswitch.conf"), unwired);
+}

@@ -1,7 +1,7 @@
 //! Errors and warnings of the administrators' operations: what happened, to what, what to do next.
 
 use schema::id::UserId;
-use schema::name::{LoginName, MembershipName};
+use schema::name::LoginName;
 use schema::path::{HomePath, ShellPath};
 
 use crate::directory::DirectoryError;
@@ -35,7 +35,7 @@ impl std::fmt::Display for Thing {
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum AccountsError {
     /// There is none of this name.
-    #[error("there is no {thing} {name}; list them with: identityctl {thing} list")]
+    #[error("there is no {thing} {name}; list them with: identityctl {thing} list{}", if *thing == Thing::Key { " LOGIN" } else { "" })]
     NotFound {
         /// What was looked for.
         thing: Thing,
@@ -43,7 +43,7 @@ pub enum AccountsError {
         name: String,
     },
     /// The name or id is in use.
-    #[error("there is a {thing} {name} already; choose another, or change that one with: identityctl {thing} set")]
+    #[error("there is a {thing} {name} already{}", exists_remedy(*thing))]
     Exists {
         /// What exists.
         thing: Thing,
@@ -100,6 +100,13 @@ pub enum AccountsError {
     Directory(#[from] DirectoryError),
 }
 
+fn exists_remedy(thing: Thing) -> String {
+    match thing {
+        Thing::Key => String::new(),
+        _ => format!("; choose another, or change that one with: identityctl {thing} set"),
+    }
+}
+
 impl AccountsError {
     pub(super) fn not_found(thing: Thing, name: impl std::fmt::Display) -> Self {
         Self::NotFound { thing, name: name.to_string() }
@@ -148,9 +155,6 @@ pub enum Warning {
     /// The group of a renamed login kept its name.
     #[error("{0}")]
     Note(String),
-    /// A membership was made on the way.
-    #[error("the membership {0} was created")]
-    MembershipCreated(MembershipName),
 }
 
 impl serde::Serialize for Warning {

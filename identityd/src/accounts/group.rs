@@ -93,11 +93,12 @@ impl Accounts {
     /// Renames a group. Its gid stays.
     ///
     /// # Errors
-    /// There is none of this name, or the new name is taken.
+    /// There is none of this name, the new name is taken, or a rule derives the members.
     pub async fn group_rename(&self, name: &GroupName, new: &GroupName) -> Result<Done<Group>, AccountsError> {
         let mut work = self.begin().await?;
-        let (gid, _) = work.gid_of(name).await?;
+        let (gid, rule) = work.gid_of(name).await?;
         if new != name {
+            matched_by_sshd(name, rule.as_deref())?;
             work.free_group_name(new).await?;
             let update = sqlx::query("UPDATE unix_group SET name = ?2 WHERE gid = ?1").bind(gid).bind(new.as_str());
             work.execute(update).await?;
@@ -109,10 +110,11 @@ impl Accounts {
     /// Removes a group; its gid is retired. No file is touched on any server.
     ///
     /// # Errors
-    /// There is none of this name, or logins have it as their primary group.
+    /// There is none of this name, logins have it as their primary group, or a rule derives the members.
     pub async fn group_remove(&self, name: &GroupName) -> Result<Done, AccountsError> {
         let mut work = self.begin().await?;
         let (gid, rule) = work.gid_of(name).await?;
+        matched_by_sshd(name, rule.as_deref())?;
         let row = work.row(sqlx::query("SELECT count(*), min(name) FROM login WHERE gid = ?1").bind(gid)).await?;
         if let Some(row) = row
             && row.try_get_unchecked::<i64, usize>(0).unwrap_or(0) > 0
@@ -126,16 +128,11 @@ impl Accounts {
                     "it is the primary group of {first}{}",
                     if count > 1 { format!(" and {} more", count - 1) } else { String::new() }
                 ),
-                remedy: "give them another with `identityctl login set NAME --gid GID`, or remove them",
+                remedy: "give them another with `identityctl login set NAME --group GROUP`, or remove them",
             });
         }
         work.execute(sqlx::query("DELETE FROM unix_group WHERE gid = ?1").bind(gid)).await?;
-        let note = rule.map(|rule| {
-            Warning::Note(format!(
-                "its members were derived ({rule}); a `Match Group {name}` in sshd_config no longer matches anybody"
-            ))
-        });
-        work.finish((), note.into_iter().collect()).await
+        work.finish((), Vec::new()).await
     }
 
     /// Puts a login into a group. Doing it twice changes nothing.
@@ -175,6 +172,17 @@ impl Accounts {
     }
 }
 
+/// Without the group, or under another name, a `Match Group` that confines its members matches nobody and lets them out.
+fn matched_by_sshd(name: &GroupName, rule: Option<&str>) -> Result<(), AccountsError> {
+    match rule {
+        None => Ok(()),
+        Some(rule) => Err(AccountsError::Invalid(format!(
+            "the group {name} stays as it is: its members follow from capabilities (rule {rule}), and sshd confines them by its name; \
+             to let one of them out: identityctl login set NAME --allow shell"
+        ))),
+    }
+}
+
 fn valid(name: &GroupName, entry: Option<Entry<Group>>) -> Result<Group, AccountsError> {
     match entry {
         None => Err(AccountsError::not_found(Thing::Group, name)),
@@ -205,7 +213,7 @@ impl Work {
         match self.gid_of(name).await? {
             (gid, None) => Ok(gid),
             (_, Some(rule)) => Err(AccountsError::Invalid(format!(
-                "the members of {name} follow from capabilities (rule {rule}): change them with `identityctl login set NAME --add-capability/--remove-capability`"
+                "the members of {name} follow from capabilities (rule {rule}): change them with `identityctl login set NAME --allow/--deny`"
             ))),
         }
     }

@@ -1,5 +1,7 @@
 //! Public keys: one line of authorized_keys(5) each, checked as far as sshd(8) would.
 
+mod files_only;
+
 use std::str::FromStr;
 
 use base64::Engine;
@@ -11,6 +13,8 @@ use sha2::{Digest, Sha256};
 
 use super::{Accounts, AccountsError, Done, Thing};
 use crate::directory::Directory;
+
+pub use files_only::files_only;
 
 /// Longest line that is kept; sshd takes 8 KiB of base64 for an RSA key of 16,384 bits.
 const MAX_LINE: usize = 16_384;
@@ -173,9 +177,11 @@ fn options(line: &str) -> Result<&str, KeyError> {
         return Err(KeyError::Options("a quote does not close".into()));
     }
     let (text, rest) = line.split_at(end);
-    let mut quoted = false;
+    let (mut quoted, mut escaped) = (false, false);
     let names = text.split(|character| {
-        if character == '"' {
+        let plain = !escaped;
+        escaped = quoted && plain && character == '\\';
+        if character == '"' && plain {
             quoted = !quoted;
         }
         character == ',' && !quoted

@@ -4,7 +4,7 @@ mod cost;
 mod crypt;
 mod pool;
 
-pub use pool::{Crowded, Pool, Ticket};
+pub use pool::{Attempt, Crowded, Pool, Ticket};
 
 use std::ffi::CString;
 

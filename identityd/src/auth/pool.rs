@@ -1,8 +1,8 @@
-//! Hashes cost processor time and memory: so many at one time, so many waiting, and no login may fill the queue alone.
+//! Hashes cost processor time and memory: so many at one time, so many waiting, and neither one login nor one origin may fill the queue alone.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use schema::hash::PasswordHash;
 use schema::wire::message::Secret;
@@ -23,14 +23,41 @@ pub struct Pool {
 struct Queue {
     config: config::Auth,
     waiting: u32,
-    by_login: HashMap<String, u32>,
+    held: HashMap<Bucket, u32>,
 }
+
+/// What places are counted by, besides all of them.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Bucket {
+    Login(String),
+    /// All names that there are not: an attacker invents them.
+    Nobody,
+    Origin(String),
+}
+
+/// One place: whose password it is about, and where the attempt comes from.
+#[derive(Debug, Clone, Copy)]
+pub struct Attempt<'a> {
+    /// The login; `None`: there is none of this name.
+    pub login: Option<&'a str>,
+    /// The remote host, or the local user, as far as known.
+    pub origin: Option<&'a str>,
+    /// When it began.
+    pub began: Instant,
+}
+
+/// One origin, and all unknown names together, have this part of the queue.
+const PART: u32 = 4;
 
 /// Why a verification is not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Crowded {
     /// Too many of this login.
     Login,
+    /// Too many of names that there are not.
+    Nobody,
+    /// Too many from there.
+    Origin,
     /// Too many of all.
     Total,
 }
@@ -39,7 +66,9 @@ pub enum Crowded {
 #[derive(Debug)]
 pub struct Ticket {
     pool: Arc<Pool>,
-    login: String,
+    buckets: Vec<Bucket>,
+    /// When the attempt began.
+    pub began: Instant,
 }
 
 impl Pool {
@@ -55,7 +84,7 @@ impl Pool {
         Ok(Arc::new(Self {
             workers: Arc::new(Semaphore::new(workers)),
             dummy: super::new_hash(b"nobody's password")?,
-            queue: Mutex::new(Queue { config, waiting: 0, by_login: HashMap::new() }),
+            queue: Mutex::new(Queue { config, waiting: 0, held: HashMap::new() }),
         }))
     }
 
@@ -69,22 +98,32 @@ impl Pool {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner).config.deadline.0
     }
 
-    /// A place for a verification of this login, whether it exists or not.
+    /// A place for a verification.
     ///
     /// # Errors
-    /// The queue is full.
-    pub fn enter(self: &Arc<Self>, login: &str) -> Result<Ticket, Crowded> {
+    /// The queue is full, or the part of it that this login or this origin may have.
+    pub fn enter(self: &Arc<Self>, attempt: Attempt<'_>) -> Result<Ticket, Crowded> {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        let own = queue.by_login.get(login).copied().unwrap_or(0);
-        if own >= queue.config.queue_per_login {
-            return Err(Crowded::Login);
+        let part = (queue.config.queue / PART).max(queue.config.queue_per_login);
+        let mut wanted = vec![match attempt.login {
+            Some(login) => (Bucket::Login(login.into()), queue.config.queue_per_login, Crowded::Login),
+            None => (Bucket::Nobody, part, Crowded::Nobody),
+        }];
+        wanted.extend(attempt.origin.map(|origin| (Bucket::Origin(origin.into()), part, Crowded::Origin)));
+        for (bucket, most, crowded) in &wanted {
+            if queue.held.get(bucket).is_some_and(|held| held >= most) {
+                return Err(*crowded);
+            }
         }
         if queue.waiting >= queue.config.queue {
             return Err(Crowded::Total);
         }
         queue.waiting += 1;
-        queue.by_login.insert(login.into(), own + 1);
-        Ok(Ticket { pool: Arc::clone(self), login: login.into() })
+        let buckets: Vec<Bucket> = wanted.into_iter().map(|(bucket, ..)| bucket).collect();
+        for bucket in &buckets {
+            *queue.held.entry(bucket.clone()).or_insert(0) += 1;
+        }
+        Ok(Ticket { pool: Arc::clone(self), buckets, began: attempt.began })
     }
 
     /// Computes something in the pool. `None`: its turn did not come in time.
@@ -116,10 +155,12 @@ impl Drop for Ticket {
     fn drop(&mut self) {
         let mut queue = self.pool.queue.lock().unwrap_or_else(PoisonError::into_inner);
         queue.waiting -= 1;
-        if let Some(own) = queue.by_login.get_mut(&self.login) {
-            *own -= 1;
-            if *own == 0 {
-                queue.by_login.remove(&self.login);
+        for bucket in &self.buckets {
+            if let Some(held) = queue.held.get_mut(bucket) {
+                *held -= 1;
+                if *held == 0 {
+                    queue.held.remove(bucket);
+                }
             }
         }
     }

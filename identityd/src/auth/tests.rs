@@ -63,15 +63,33 @@ fn a_new_hash_is_yescrypt_and_each_has_its_own_salt() {
     assert_eq!(new_hash(&[b'x'; 512]), Err(HashingError::TooLong));
 }
 
+fn attempt<'a>(login: impl Into<Option<&'a str>>, origin: impl Into<Option<&'a str>>) -> Attempt<'a> {
+    Attempt { login: login.into(), origin: origin.into(), began: std::time::Instant::now() }
+}
+
 #[test]
 fn one_login_cannot_fill_the_queue() {
     let pool = Pool::new(config::Auth { queue: 5, queue_per_login: 2, ..config::Auth::default() }).unwrap();
-    let places: Vec<_> = (0..2).map(|_| pool.enter("ada").unwrap()).collect();
-    assert_eq!(pool.enter("ada").unwrap_err(), Crowded::Login);
-    let others: Vec<_> = ["b", "c", "d"].map(|name| pool.enter(name).unwrap()).into();
-    assert_eq!(pool.enter("e").unwrap_err(), Crowded::Total);
+    let places: Vec<_> = (0..2).map(|_| pool.enter(attempt("ada", None)).unwrap()).collect();
+    assert_eq!(pool.enter(attempt("ada", None)).unwrap_err(), Crowded::Login);
+    let others: Vec<_> = ["b", "c", "d"].map(|name| pool.enter(attempt(name, None)).unwrap()).into();
+    assert_eq!(pool.enter(attempt("e", None)).unwrap_err(), Crowded::Total);
     drop((places, others));
-    assert!(pool.enter("ada").is_ok());
+    assert!(pool.enter(attempt("ada", None)).is_ok());
+}
+
+#[test]
+fn neither_one_origin_nor_invented_names_can_fill_the_queue() {
+    let pool = Pool::new(config::Auth { queue: 16, queue_per_login: 2, ..config::Auth::default() }).unwrap();
+    let names: Vec<String> = (0..5).map(|at| format!("q{at}")).collect();
+    let (last, first) = names.split_last().unwrap();
+    let places: Vec<_> = first.iter().map(|name| pool.enter(attempt(name.as_str(), "ana")).unwrap()).collect();
+    assert_eq!(pool.enter(attempt(last.as_str(), "ana")).unwrap_err(), Crowded::Origin);
+    let nobody: Vec<_> = first.iter().map(|host| pool.enter(attempt(None, host.as_str())).unwrap()).collect();
+    assert_eq!(pool.enter(attempt(None, "elsewhere")).unwrap_err(), Crowded::Nobody);
+    assert!(pool.enter(attempt("bea", "elsewhere")).is_ok());
+    drop((places, nobody));
+    assert!(pool.enter(attempt(last.as_str(), "ana")).is_ok());
 }
 
 #[tokio::test]

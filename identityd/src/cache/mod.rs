@@ -9,12 +9,13 @@ mod key;
 mod source;
 
 pub use key::{GroupAnswer, Key, LoginAnswer, Value};
-pub use source::{Health, Source};
+pub use source::{Health, Lane, Patience, Source};
 
 use std::collections::HashMap;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use schema::id::{GroupId, UserId};
 use schema::name::{GroupName, LoginName};
@@ -57,6 +58,7 @@ pub struct Cache {
     absent: moka::future::Cache<Key, Instant>,
     flights: Mutex<HashMap<Key, Flight>>,
     tickets: AtomicU64,
+    epoch: AtomicU64,
     lifetimes: RwLock<config::Cache>,
     meters: CacheMeters,
 }
@@ -75,6 +77,8 @@ struct Flight {
 
 /// Loads under way at one time; more than that is an attack with invented names, and waits in nobody's memory.
 const MAX_FLIGHTS: usize = 4096;
+/// Beyond those, for authentication and root.
+const RESERVED_FLIGHTS: usize = 1024;
 
 impl Cache {
     /// An empty cache in front of `source`. The capacities of `config` hold for its life, the lifetimes can be changed.
@@ -89,6 +93,7 @@ impl Cache {
             absent: moka::future::Cache::new(config.absent_entries),
             flights: Mutex::default(),
             tickets: AtomicU64::new(0),
+            epoch: AtomicU64::new(0),
             lifetimes: RwLock::new(config),
             meters: CacheMeters::new(),
         })
@@ -111,6 +116,12 @@ impl Cache {
         *self.lifetimes.write().unwrap_or_else(PoisonError::into_inner) = config;
     }
 
+    /// Grows with every change that is applied: what was made of the directory's answers before is old.
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
+    }
+
     /// Entries that exist, and names and ids remembered as absent.
     pub async fn sizes(&self) -> (u64, u64) {
         self.kept.run_pending_tasks().await;
@@ -119,56 +130,65 @@ impl Cache {
     }
 
     /// The login of this name.
-    pub async fn login_by_name(self: &Arc<Self>, name: &LoginName, wait: Duration) -> Answer<Arc<LoginAnswer>> {
-        self.login(Key::LoginByName(name.clone()), wait).await
+    pub async fn login_by_name(
+        self: &Arc<Self>,
+        name: &LoginName,
+        wait: impl Into<Patience>,
+    ) -> Answer<Arc<LoginAnswer>> {
+        self.login(Key::LoginByName(name.clone()), wait.into()).await
     }
 
     /// The login of this uid.
-    pub async fn login_by_uid(self: &Arc<Self>, uid: UserId, wait: Duration) -> Answer<Arc<LoginAnswer>> {
-        self.login(Key::LoginByUid(uid), wait).await
+    pub async fn login_by_uid(self: &Arc<Self>, uid: UserId, wait: impl Into<Patience>) -> Answer<Arc<LoginAnswer>> {
+        self.login(Key::LoginByUid(uid), wait.into()).await
     }
 
-    async fn login(self: &Arc<Self>, key: Key, wait: Duration) -> Answer<Arc<LoginAnswer>> {
+    async fn login(self: &Arc<Self>, key: Key, wait: Patience) -> Answer<Arc<LoginAnswer>> {
         match self.entry(key, wait).await {
             Answer::Found(Value::Login(login)) => Answer::Found(login),
-            other => wrong_kind(other),
+            other => wrong_kind(Some(other)),
         }
     }
 
     /// The group of this name.
-    pub async fn group_by_name(self: &Arc<Self>, name: &GroupName, wait: Duration) -> Answer<Arc<GroupAnswer>> {
-        self.group(Key::GroupByName(name.clone()), wait).await
+    pub async fn group_by_name(
+        self: &Arc<Self>,
+        name: &GroupName,
+        wait: impl Into<Patience>,
+    ) -> Answer<Arc<GroupAnswer>> {
+        self.group(Key::GroupByName(name.clone()), wait.into()).await
     }
 
     /// The group of this gid.
-    pub async fn group_by_gid(self: &Arc<Self>, gid: GroupId, wait: Duration) -> Answer<Arc<GroupAnswer>> {
-        self.group(Key::GroupByGid(gid), wait).await
+    pub async fn group_by_gid(self: &Arc<Self>, gid: GroupId, wait: impl Into<Patience>) -> Answer<Arc<GroupAnswer>> {
+        self.group(Key::GroupByGid(gid), wait.into()).await
     }
 
-    async fn group(self: &Arc<Self>, key: Key, wait: Duration) -> Answer<Arc<GroupAnswer>> {
+    async fn group(self: &Arc<Self>, key: Key, wait: Patience) -> Answer<Arc<GroupAnswer>> {
         match self.entry(key, wait).await {
             Answer::Found(Value::Group(group)) => Answer::Found(group),
-            other => wrong_kind(other),
+            other => wrong_kind(Some(other)),
         }
     }
 
     /// All groups of a login, the primary first.
-    pub async fn gids_of(self: &Arc<Self>, name: &LoginName, wait: Duration) -> Answer<Arc<[GroupId]>> {
-        match self.entry(Key::GidsOf(name.clone()), wait).await {
-            Answer::Found(Value::Gids(gids)) => Answer::Found(gids),
-            other => wrong_kind(other),
+    pub async fn gids_of(self: &Arc<Self>, name: &LoginName, wait: impl Into<Patience>) -> Answer<Arc<[GroupId]>> {
+        match self.login_by_name(name, wait).await {
+            Answer::Found(login) => login.gids.clone().map_or_else(|| wrong_kind(None), Answer::Found),
+            Answer::Absent => Answer::Absent,
+            Answer::Unknown(reason) => Answer::Unknown(reason),
         }
     }
 
     /// The keys of a login.
-    pub async fn ssh_keys(self: &Arc<Self>, name: &LoginName, wait: Duration) -> Answer<Arc<[SshKey]>> {
-        match self.entry(Key::SshKeys(name.clone()), wait).await {
+    pub async fn ssh_keys(self: &Arc<Self>, name: &LoginName, wait: impl Into<Patience>) -> Answer<Arc<[SshKey]>> {
+        match self.entry(Key::SshKeys(name.clone()), wait.into()).await {
             Answer::Found(Value::SshKeys(keys)) => Answer::Found(keys),
-            other => wrong_kind(other),
+            other => wrong_kind(Some(other)),
         }
     }
 
-    async fn entry(self: &Arc<Self>, key: Key, wait: Duration) -> Answer<Value> {
+    async fn entry(self: &Arc<Self>, key: Key, Patience { wait, lane }: Patience) -> Answer<Value> {
         let now = Instant::now();
         let (positive, negative, stale) = {
             let lifetimes = self.lifetimes.read().unwrap_or_else(PoisonError::into_inner);
@@ -183,7 +203,7 @@ impl Cache {
             if age < stale {
                 self.meters.stale();
                 // The refresh goes on by itself; nobody waits for it.
-                let _ = self.start(key).await;
+                let _ = self.start(key, lane).await;
                 return Answer::Found(kept.value);
             }
         }
@@ -194,7 +214,7 @@ impl Cache {
             return Answer::Absent;
         }
         self.meters.miss();
-        let Some(mut landed) = self.start(key).await else {
+        let Some(mut landed) = self.start(key, lane).await else {
             return Answer::Unknown(format!("more than {MAX_FLIGHTS} look-ups are waiting for the directory"));
         };
         let arrived = tokio::time::timeout(wait, landed.wait_for(Option::is_some)).await;
@@ -208,7 +228,7 @@ impl Cache {
     }
 
     /// Joins the load of this key that is under way, or starts one. `None`: too many are under way.
-    async fn start(self: &Arc<Self>, key: Key) -> Option<watch::Receiver<Option<Outcome>>> {
+    async fn start(self: &Arc<Self>, key: Key, lane: Lane) -> Option<watch::Receiver<Option<Outcome>>> {
         let mut flights = self.flights.lock().await;
         if let Some(flight) = flights.get(&key)
             // The other end is gone only when its task panicked.
@@ -217,7 +237,8 @@ impl Cache {
             self.meters.joined();
             return Some(flight.landed.clone());
         }
-        if flights.len() >= MAX_FLIGHTS {
+        let most = if lane == Lane::Reserved { MAX_FLIGHTS + RESERVED_FLIGHTS } else { MAX_FLIGHTS };
+        if flights.len() >= most {
             return None;
         }
         let (tell, landed) = watch::channel(None);
@@ -226,11 +247,24 @@ impl Cache {
         drop(flights);
         let cache = Arc::clone(self);
         tokio::spawn(async move {
-            let outcome = key.load(&cache.source).await;
+            let outcome = key.load(&cache.source, lane).await;
             cache.land(&key, ticket, &outcome).await;
+            let next = outcome.iter().flatten().flat_map(Key::follow_up).collect::<Vec<_>>();
             let _ = tell.send(Some(outcome));
+            cache.follow(next, lane).await;
         });
         Some(landed)
+    }
+
+    /// Loads what is not here yet.
+    fn follow(self: Arc<Self>, keys: Vec<Key>, lane: Lane) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(async move {
+            for key in keys {
+                if !self.kept.contains_key(&key) && !self.absent.contains_key(&key) {
+                    self.start(key, lane).await;
+                }
+            }
+        })
     }
 
     async fn land(&self, key: &Key, ticket: u64, outcome: &Outcome) {
@@ -267,6 +301,7 @@ impl Cache {
             self.kept.invalidate(key).await;
             self.absent.invalidate(key).await;
         }
+        self.epoch.fetch_add(1, Ordering::Release);
         self.meters.invalidated(keys.len() as u64);
     }
 
@@ -276,15 +311,16 @@ impl Cache {
         flights.clear();
         self.kept.invalidate_all();
         self.absent.invalidate_all();
+        self.epoch.fetch_add(1, Ordering::Release);
         self.meters.flushed();
     }
 }
 
-fn wrong_kind<T>(answer: Answer<Value>) -> Answer<T> {
+fn wrong_kind<T>(answer: Option<Answer<Value>>) -> Answer<T> {
     match answer {
-        Answer::Absent => Answer::Absent,
-        Answer::Unknown(reason) => Answer::Unknown(reason),
-        Answer::Found(_) => Answer::Unknown("the cache holds another kind of entry under this key".into()),
+        Some(Answer::Absent) => Answer::Absent,
+        Some(Answer::Unknown(reason)) => Answer::Unknown(reason),
+        Some(Answer::Found(_)) | None => Answer::Unknown("the cache holds another kind of entry under this key".into()),
     }
 }
 

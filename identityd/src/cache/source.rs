@@ -9,16 +9,54 @@ use crate::directory::{Directory, DirectoryError, Entry, Kind, Quarantined};
 use crate::quarantine::QuarantineList;
 use crate::telemetry::meters;
 
-/// Questions to the directory at one time; the others wait, within their time limit.
-const AT_ONE_TIME: usize = 16;
+/// Questions of one lane at one time; the others wait, within their time limit. Together they are fewer than the directory's connections
+/// (`directory::sqlite`), so that a question that may go has a connection.
+/// In the order of [`Lane`].
+const LANES: [usize; 3] = [4, 2, 1];
 /// After a failure the next questions fail at once for so long, instead of each waiting in turn.
 const PAUSE: Duration = Duration::from_millis(200);
+
+/// For a write: SQLite waits 10 s for another writer and then has certainly not written (`directory::sqlite`). Below the 30 s of PAM.
+const WRITING: Duration = Duration::from_secs(15);
+/// What a question is for. Each kind waits in a lane of its own: a user who asks for lists without end holds up lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lane {
+    /// Look-ups of ordinary users.
+    LookUp,
+    /// Authentication, the account stage, root's look-ups, and the feed.
+    Reserved,
+    /// Pages of lists, and the sweep.
+    Listing,
+}
+
+/// How long a caller waits, and in which lane.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// Until the answer is there.
+    pub wait: Duration,
+    /// Where, if the directory has to be asked.
+    pub lane: Lane,
+}
+
+impl Patience {
+    /// In the lane that is kept for authentication and root.
+    #[must_use]
+    pub const fn reserved(wait: Duration) -> Self {
+        Self { wait, lane: Lane::Reserved }
+    }
+}
+
+impl From<Duration> for Patience {
+    fn from(wait: Duration) -> Self {
+        Self { wait, lane: Lane::LookUp }
+    }
+}
 
 /// The way to the directory.
 pub struct Source {
     directory: RwLock<Option<Arc<dyn Directory>>>,
     health: Mutex<Health>,
-    permits: Semaphore,
+    lanes: [Semaphore; LANES.len()],
     timeout: Duration,
     location: String,
     quarantine: Arc<QuarantineList>,
@@ -53,7 +91,7 @@ impl Source {
         Arc::new(Self {
             directory: RwLock::new(None),
             health: Mutex::new(health),
-            permits: Semaphore::new(AT_ONE_TIME),
+            lanes: LANES.map(Semaphore::new),
             timeout,
             location,
             quarantine,
@@ -89,42 +127,80 @@ impl Source {
         self.health.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Asks one question, within the time limit.
+    /// Asks one question, within the time limit. Waiting for its turn, and a list that takes too long, say nothing about the directory.
     ///
     /// # Errors
-    /// What the directory said, or that it said nothing.
-    pub async fn ask<T, F, A>(&self, question: F) -> Result<T, DirectoryError>
+    /// What the directory said, or that it said nothing, or that its turn did not come.
+    pub async fn ask<T, F, A>(&self, lane: Lane, question: F) -> Result<T, DirectoryError>
     where
         F: FnOnce(Arc<dyn Directory>) -> A,
         A: Future<Output = Result<T, DirectoryError>>,
     {
-        let directory = self.directory.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let Some(directory) = directory else {
-            return Err(self.unavailable());
-        };
-        if self.is_pausing() {
+        if !self.is_open() || self.is_pausing() {
             return Err(self.unavailable());
         }
+        let Ok(Ok(_permit)) = tokio::time::timeout(self.timeout, self.lane(lane).acquire()).await else {
+            return Err(DirectoryError::Crowded { directory: self.location.clone() });
+        };
+        // It may have gone while we waited.
+        let directory = self.directory.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(directory) = directory.filter(|_| !self.is_pausing()) else {
+            return Err(self.unavailable());
+        };
         let began = Instant::now();
-        let answer = tokio::time::timeout(self.timeout, async {
-            let _permit = self.permits.acquire().await;
-            question(directory).await
-        })
-        .await
-        .unwrap_or_else(|_| {
-            Err(DirectoryError::Unavailable {
-                directory: self.location.clone(),
-                reason: format!("no answer within {} ms", self.timeout.as_millis()),
-            })
-        });
+        let Ok(answer) = tokio::time::timeout(self.timeout, question(directory)).await else {
+            meters::directory_answered(began.elapsed(), false);
+            let reason = format!("no answer within {} ms", self.timeout.as_millis());
+            let error = DirectoryError::Unavailable { directory: self.location.clone(), reason };
+            if lane != Lane::Listing {
+                self.failed(&error.to_string());
+            }
+            return Err(error);
+        };
         meters::directory_answered(began.elapsed(), answer.is_ok());
         match &answer {
             Err(error @ (DirectoryError::Unavailable { .. } | DirectoryError::Damaged { .. })) => {
                 self.failed(&error.to_string());
             }
+            Err(DirectoryError::Crowded { .. }) => {}
             _ => self.answered(),
         }
         answer
+    }
+
+    /// Has something written. It is never abandoned half-way: when `WRITING` is over it goes on by itself, and `None` says that nobody knows how
+    /// it will end. A writer that waits for another one says nothing about the directory's health.
+    pub async fn write<T, F, A>(&self, work: F) -> Option<Result<T, DirectoryError>>
+    where
+        T: Send + 'static,
+        F: FnOnce(Arc<dyn Directory>) -> A,
+        A: Future<Output = Result<T, DirectoryError>> + Send + 'static,
+    {
+        let directory = self.directory.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(directory) = directory else {
+            return Some(Err(self.unavailable()));
+        };
+        let task = tokio::spawn(work(directory));
+        tokio::time::timeout(WRITING, task).await.ok()?.ok()
+    }
+
+    fn lane(&self, wanted: Lane) -> &Semaphore {
+        let [look_up, reserved, listing] = &self.lanes;
+        match wanted {
+            Lane::LookUp => look_up,
+            Lane::Reserved => reserved,
+            Lane::Listing => listing,
+        }
+    }
+
+    /// Why it can only be read now, and what to do.
+    #[must_use]
+    pub fn read_only(&self) -> Option<String> {
+        self.directory
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .as_ref()
+            .and_then(|directory| directory.read_only())
     }
 
     /// Notes a failure that was noticed elsewhere (it could not be opened).

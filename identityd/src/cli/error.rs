@@ -70,7 +70,7 @@ impl CliError {
             }
             Self::Accounts(AccountsError::NotFound { .. }) => Exit::NotFound,
             Self::Accounts(AccountsError::Directory(
-                DirectoryError::Unavailable { .. } | DirectoryError::Damaged { .. },
+                DirectoryError::Unavailable { .. } | DirectoryError::Damaged { .. } | DirectoryError::Crowded { .. },
             )) => Exit::Unavailable,
             Self::Accounts(_) | Self::Client(_) | Self::Refused(_) | Self::Io { .. } => Exit::Failed,
         }

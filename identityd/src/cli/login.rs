@@ -13,11 +13,11 @@ use super::args::{LoginAdd, LoginCommand, LoginSet};
 use super::group::{joined, quarantine_text};
 use super::membership::PAGE;
 use super::output::{Output, printable};
-use super::parse::{capabilities, days, id, not_local, option, value};
+use super::parse::{capabilities, days, id, not_local, not_local_home, option, value};
 use super::session::{finish, with_accounts};
 use super::{CliError, Exit, password};
 use crate::accounts::login::{AgingChange, LoginChange, LoginDetails, LoginFilter, NewLogin, RetiredLogin};
-use crate::accounts::{Accounts, AccountsError, Done};
+use crate::accounts::{Accounts, AccountsError};
 use crate::directory::{Entry, Quarantined};
 
 pub(super) fn run(output: &Output, command: LoginCommand) -> Result<Exit, CliError> {
@@ -115,6 +115,7 @@ fn add(output: &Output, args: &LoginAdd) -> Result<Exit, CliError> {
     not_local(&args.name, args.uid)?;
     new.gecos = value("the full name", &args.gecos)?;
     new.home = option("the home", args.home.as_ref())?;
+    not_local_home(new.home.as_ref())?;
     new.shell = option("the shell", args.shell.as_ref())?;
     new.capabilities = capabilities(&args.capabilities)?;
     new.membership = option("the membership", args.membership.as_ref())?;
@@ -143,30 +144,20 @@ fn set(output: &Output, args: &LoginSet) -> Result<Exit, CliError> {
         capabilities: args.capabilities.as_deref().map(capabilities).transpose()?,
         add_capabilities: capabilities(&args.allow)?,
         remove_capabilities: capabilities(&args.deny)?,
+        aging: AgingChange {
+            min_days: days("the days", args.min_days.as_ref())?,
+            max_days: days("the days", args.max_days.as_ref())?,
+            warn_days: days("the days", args.warn_days.as_ref())?,
+            inactive_days: days("the days", args.inactive_days.as_ref())?,
+            ..AgingChange::default()
+        },
         ..LoginChange::default()
     };
-    let aging = AgingChange {
-        min_days: days("the days", args.min_days.as_ref())?,
-        max_days: days("the days", args.max_days.as_ref())?,
-        warn_days: days("the days", args.warn_days.as_ref())?,
-        inactive_days: days("the days", args.inactive_days.as_ref())?,
-        ..AgingChange::default()
-    };
+    not_local_home(change.home.as_ref())?;
     let group = option::<GroupName>("the group", args.group.as_ref())?;
-    let ages = aging.min_days.is_some()
-        || aging.max_days.is_some()
-        || aging.warn_days.is_some()
-        || aging.inactive_days.is_some();
     let done = with_accounts(async |accounts: &Accounts| {
         change.gid = gid_of(accounts, group.as_ref()).await?;
-        let mut done = accounts.login_set(&name, &change).await?;
-        if ages {
-            let aged: Done<_> = accounts.login_aging(&name, &aging).await?;
-            done.value.aging = aged.value;
-            done.changed |= aged.changed;
-            done.generation = aged.generation;
-        }
-        Ok(done)
+        accounts.login_set(&name, &change).await
     })?;
     finish(output, &done, |login| format!("Login {} changed.", login.name))
 }

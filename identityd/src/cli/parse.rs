@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::str::FromStr;
 
 use schema::capability::Capabilities;
+use schema::path::HomePath;
 
 use super::CliError;
 use super::output::printable;
@@ -63,6 +64,32 @@ pub(super) fn not_local(name: &str, id: Option<u32>) -> Result<(), CliError> {
     Ok(())
 }
 
+/// Refuses the home of a local account: the login would not be served on this server (`quarantine`).
+pub(super) fn not_local_home(home: Option<&HomePath>) -> Result<(), CliError> {
+    let Some(home) = home else {
+        return Ok(());
+    };
+    match home_owner(&std::fs::read("/etc/passwd").unwrap_or_default(), home.as_str()) {
+        Some(owner) => Err(CliError::Refused(format!(
+            "the home {home} is that of {owner} in /etc/passwd of this server; choose another home"
+        ))),
+        None => Ok(()),
+    }
+}
+
+fn home_owner(passwd: &[u8], home: &str) -> Option<String> {
+    if matches!(home, "/nonexistent" | "/dev/null") {
+        return None;
+    }
+    passwd.split(|byte| *byte == b'\n').find_map(|line| {
+        let mut fields = line.split(|byte| *byte == b':');
+        let name = fields.next()?;
+        let theirs = fields.nth(4)?;
+        (theirs.strip_suffix(b"/").unwrap_or(theirs) == home.as_bytes())
+            .then(|| printable(&String::from_utf8_lossy(name)))
+    })
+}
+
 fn local_line(content: &[u8], name: &str, id: Option<u32>) -> Option<String> {
     content.split(|byte| *byte == b'\n').find_map(|line| {
         let mut fields = line.split(|byte| *byte == b':');
@@ -97,6 +124,14 @@ mod tests {
         assert!(local_line(passwd, "ana", Some(1000)).is_some());
         assert!(local_line(passwd, "ana", Some(1001)).is_none());
         assert!(local_line(passwd, "roo", None).is_none());
+    }
+
+    #[test]
+    fn the_home_of_a_local_account_is_found() {
+        let passwd = b"root:x:0:0::/root:/bin/sh\nweb:x:33:33::/var/www/:/bin/sh\nno:x:9:9::/nonexistent:/bin/sh";
+        assert_eq!(home_owner(passwd, "/var/www").as_deref(), Some("web"));
+        assert_eq!(home_owner(passwd, "/var/www/ana"), None);
+        assert_eq!(home_owner(passwd, "/nonexistent"), None);
     }
 
     #[test]

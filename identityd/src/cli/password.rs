@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, Read};
 
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use schema::hash::PasswordHash;
 use schema::wire::message::{MAX_PASSWORD, Secret};
 use zeroize::Zeroizing;
@@ -39,6 +40,7 @@ fn hash(password: &Secret, login: &str) -> Result<PasswordHash, CliError> {
 }
 
 fn prompt(login: &str) -> Result<Secret, CliError> {
+    let _quiet = Quiet::terminal();
     let ask = |text: &str| {
         let answer = rpassword::prompt_password(text);
         let what = format!("ask for the password of {login} (without a terminal use --stdin)");
@@ -50,6 +52,32 @@ fn prompt(login: &str) -> Result<Secret, CliError> {
         return Err(CliError::Refused("the two passwords differ; nothing was changed".into()));
     }
     Ok(Secret::new(first.as_bytes().to_vec()))
+}
+
+/// A terminal that shows nothing, from before the first prompt to behind the last answer. rpassword silences it only after its prompt is
+/// there: who types at once, or ahead, would see the password on the screen.
+struct Quiet {
+    terminal: std::fs::File,
+    before: Termios,
+}
+
+impl Quiet {
+    /// `None` without a terminal; rpassword then says what is wrong.
+    fn terminal() -> Option<Self> {
+        let terminal = std::fs::File::options().read(true).write(true).open("/dev/tty").ok()?;
+        let before = tcgetattr(&terminal).ok()?;
+        let mut quiet = before.clone();
+        quiet.local_modes.remove(LocalModes::ECHO);
+        tcsetattr(&terminal, OptionalActions::Now, &quiet).ok()?;
+        Some(Self { terminal, before })
+    }
+}
+
+impl Drop for Quiet {
+    fn drop(&mut self) {
+        // Nothing is left to do if that fails: the terminal is gone.
+        let _ = tcsetattr(&self.terminal, OptionalActions::Now, &self.before);
+    }
 }
 
 /// One line, without its newline; what follows is not looked at.

@@ -25,13 +25,13 @@ pub(super) fn import(output: &Output, args: &ImportArgs) -> Result<Exit, CliErro
         own_group_for_system_gid: args.own_groups,
         ..Options::default()
     };
-    let bar = progress();
+    let bar = progress("comparing the files with the directory");
     let (plan, done) = with_accounts(async |accounts: &Accounts| {
         let plan = accounts.import_plan(&files, &options).await?;
         if !args.apply {
             return Ok((plan, None));
         }
-        bar.set_length(plan.steps());
+        count(&bar, "writing", plan.steps());
         let done = accounts.import_apply(&plan, &mut |step| bar.set_position(step)).await?;
         Ok::<_, AccountsError>((plan, Some(done)))
     })?;
@@ -104,28 +104,48 @@ fn plan_text(output: &Output, plan: &Plan) -> String {
     text
 }
 
-/// A bar on a terminal; nothing in a pipe.
-fn progress() -> ProgressBar {
+/// A line on a terminal that says what is going on; nothing in a pipe.
+fn progress(doing: &'static str) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
     let bar = ProgressBar::new(0);
-    if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} {eta}") {
+    style(&bar, "{msg} … {elapsed}");
+    bar.set_message(doing);
+    // Drawn once: a thread that redraws it would run with root's ids beside the directory's.
+    bar.tick();
+    bar
+}
+
+/// From here it is known how much there is to do.
+fn count(bar: &ProgressBar, doing: &'static str, steps: u64) {
+    style(bar, "{msg} {bar:40} {human_pos}/{human_len}, {eta} left");
+    bar.set_message(doing);
+    bar.set_length(steps);
+    bar.reset_eta();
+}
+
+fn style(bar: &ProgressBar, template: &str) {
+    if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style);
     }
-    bar
 }
 
 pub(super) fn export(output: &Output, args: &ExportArgs) -> Result<Exit, CliError> {
     if args.passwd.as_deref().is_some_and(|target| target != "-") {
         return Err(CliError::Refused("--passwd writes to standard output only: --passwd -".into()));
     }
+    let bar = progress("reading the directory");
     let export = with_accounts(async |accounts: &Accounts| accounts.export().await)?;
+    bar.finish_and_clear();
     for entry in &export.left_out {
         let name = printable(&entry.name);
         eprintln!("identityctl: warning: {name} ({}) is left out: {}", entry.id, printable(&entry.reason));
     }
     match &args.folder {
+        None if output.is_json() => {
+            output.show(&json!({"passwd": String::from_utf8_lossy(&export.passwd)}), |_| String::new())?;
+        }
         None => output.bytes(&export.passwd)?,
         Some(folder) => {
             write_all(folder, &export, args.force)?;

@@ -186,8 +186,9 @@ fn read_reply(stream: &mut Stream<'_>, id: u64) -> Result<(Status, Vec<u8>), Cli
         return Err(ClientError::Protocol("the reply is longer than the protocol allows"));
     }
     let status = Status::from_raw(header.kind).ok_or(ClientError::Protocol("a reply of an unknown kind"))?;
-    // A daemon that could not read the header cannot know the id either.
-    if header.id != id && !matches!(status, Status::Malformed | Status::Busy) {
+    // Id 0 comes from a daemon that refused before it read the question (docs/wire.md).
+    let refused = header.id == 0 && matches!(status, Status::Malformed | Status::Busy | Status::Version);
+    if header.id != id && !refused {
         return Err(ClientError::Protocol("a reply to another question"));
     }
     let payload = stream.read_payload(header.len as usize)?;

@@ -150,8 +150,10 @@ impl Default for Services {
             Need::one_of(&[MAIL]),
         );
         add(&["ftp", "proftpd", "vsftpd", "pure-ftpd"], Need::one_of(&[FTP]));
-        // A password may be changed by whoever has one; systemd starts user@.service for everybody who got in.
-        add(&["passwd", "systemd-user"], Need::Any);
+        // user@.service runs what lies in the home (~/.config/systemd/user), outside the chroot of an sftp-only session.
+        add(&["systemd-user"], Need::one_of(&[SHELL]));
+        // A password may be changed by whoever has one.
+        add(&["passwd"], Need::Any);
         Self { table }
     }
 }

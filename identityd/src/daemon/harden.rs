@@ -2,6 +2,8 @@
 
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 
+use crate::config;
+
 /// Descriptors besides the connections: database, inotify, logs, the run-time.
 const OTHER_DESCRIPTORS: u64 = 128;
 
@@ -24,8 +26,23 @@ pub(super) fn harden() -> Result<(), String> {
         .map_err(|error| format!("cannot forbid dumps and ptrace: {error}"))
 }
 
+/// No more connections than there can be descriptors: else accept(2) fails for everybody.
+pub(super) fn fit(server: &mut config::Server) {
+    let wanted = server.connections;
+    let possible = descriptors_for(wanted);
+    if possible < wanted {
+        tracing::warn!(
+            wanted,
+            possible,
+            "the limit of open files is too low for [server] connections; raise LimitNOFILE="
+        );
+        server.connections = possible.max(16);
+        server.reserved_for_root = server.reserved_for_root.min(possible / 2);
+    }
+}
+
 /// Raises the limit of open files for so many connections. Returns how many connections it is enough for.
-pub(super) fn descriptors_for(connections: u32) -> u32 {
+fn descriptors_for(connections: u32) -> u32 {
     let wanted = u64::from(connections) + OTHER_DESCRIPTORS;
     let limit = getrlimit(Resource::Nofile);
     let most = limit.maximum.unwrap_or(u64::MAX);

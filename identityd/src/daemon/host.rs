@@ -8,15 +8,18 @@ use schema::name::{GroupName, LoginName};
 use schema::packed::write;
 use schema::record::{Generation, Group, Login};
 
+use super::harden;
 use super::own::Attempts;
+use super::sweep::Census;
+use super::trimmed::Trimmed;
 use crate::auth::Pool;
-use crate::cache::{Answer, Cache, GroupAnswer, LoginAnswer};
+use crate::cache::{Answer, Cache, GroupAnswer, LoginAnswer, Patience};
 use crate::config::{Config, Loaded};
 use crate::directory::{Kind, Quarantined};
 use crate::feed::Feed;
-use crate::local::{Local, LocalFiles};
+use crate::local::{Local, LocalFiles, Stamp};
 use crate::quarantine::{self, Serving};
-use crate::server::{Limits, Reply};
+use crate::server::{Limits, Pages, Reply};
 use crate::telemetry::Telemetry;
 use crate::telemetry::meters::RequestMeters;
 
@@ -27,13 +30,17 @@ pub struct Host {
     feed: Arc<Feed>,
     limits: Arc<Limits>,
     local_files: LocalFiles,
-    local: RwLock<Arc<Local>>,
+    local: RwLock<(Stamp, Arc<Local>)>,
     loaded: RwLock<Arc<Loaded>>,
     meters: RequestMeters,
     pub(super) telemetry: Telemetry,
     pub(super) started: Instant,
     pub(super) pool: Arc<Pool>,
     pub(super) own_attempts: Attempts,
+    pub(super) own_questions: Attempts,
+    census: RwLock<Option<Census>>,
+    trimmed: Trimmed,
+    pub(crate) pages: Pages,
 }
 
 /// What a [`Host`] is made of.
@@ -79,19 +86,24 @@ impl Host {
     /// # Errors
     /// The local accounts cannot be read: without them a local name could be answered for.
     pub fn new(parts: HostParts) -> std::io::Result<Arc<Self>> {
+        let stamp = parts.local_files.stamp();
         let local = Local::read(&parts.local_files)?;
         Ok(Arc::new(Self {
             cache: parts.cache,
             feed: parts.feed,
             limits: Limits::new(parts.loaded.config.server.clone()),
             local_files: parts.local_files,
-            local: RwLock::new(Arc::new(local)),
+            local: RwLock::new((stamp, Arc::new(local))),
             loaded: RwLock::new(Arc::new(parts.loaded)),
             meters: RequestMeters::new(),
             telemetry: parts.telemetry,
             started: Instant::now(),
             pool: parts.pool,
             own_attempts: Attempts::default(),
+            own_questions: Attempts::default(),
+            census: RwLock::default(),
+            trimmed: Trimmed::default(),
+            pages: Pages::default(),
         }))
     }
 
@@ -134,7 +146,22 @@ impl Host {
     /// The local accounts.
     #[must_use]
     pub fn local(&self) -> Arc<Local> {
-        Arc::clone(&self.local.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.local.read().unwrap_or_else(PoisonError::into_inner).1)
+    }
+
+    /// The state of the files that the local accounts were read from.
+    #[must_use]
+    pub fn local_stamp(&self) -> Stamp {
+        self.local.read().unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// What the last sweep found; `None`: none has come to its end yet.
+    pub(super) fn census(&self) -> Option<Census> {
+        self.census.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set_census(&self, census: Census) {
+        *self.census.write().unwrap_or_else(PoisonError::into_inner) = Some(census);
     }
 
     /// Where the local accounts are.
@@ -148,8 +175,11 @@ impl Host {
     /// # Errors
     /// Which file and why.
     pub fn read_local(&self) -> Result<(), String> {
+        // Before the files: a change while we read makes another stamp, and is read again.
+        let stamp = self.local_files.stamp();
         let local = Local::read(&self.local_files).map_err(|error| error.to_string())?;
-        *self.local.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(local);
+        *self.local.write().unwrap_or_else(PoisonError::into_inner) = (stamp, Arc::new(local));
+        self.feed.alter();
         Ok(())
     }
 
@@ -159,8 +189,9 @@ impl Host {
     /// What is wrong.
     pub fn reload(&self) -> Result<(), String> {
         let path = self.loaded().path.clone();
-        let result = Loaded::from_file(&path).map_err(|error| error.to_string()).and_then(|loaded| {
+        let result = Loaded::from_file(&path).map_err(|error| error.to_string()).and_then(|mut loaded| {
             self.read_local()?;
+            harden::fit(&mut loaded.config.server);
             self.cache.set_lifetimes(loaded.config.cache.clone());
             self.limits.set(loaded.config.server.clone());
             self.pool.set(loaded.config.auth.clone());
@@ -189,7 +220,7 @@ impl Host {
     }
 
     /// The login of this name, if this server serves it.
-    pub async fn login_by_name(&self, name: &LoginName, wait: Duration) -> Answer<ServedLogin> {
+    pub async fn login_by_name(&self, name: &LoginName, wait: impl Into<Patience>) -> Answer<ServedLogin> {
         if self.local().has_login(name.as_str()) {
             return Answer::Absent;
         }
@@ -197,7 +228,7 @@ impl Host {
     }
 
     /// The login of this uid, if this server serves it.
-    pub async fn login_by_uid(&self, uid: UserId, wait: Duration) -> Answer<ServedLogin> {
+    pub async fn login_by_uid(&self, uid: UserId, wait: impl Into<Patience>) -> Answer<ServedLogin> {
         if self.local().login_of_uid(uid.raw()).is_some() {
             return Answer::Absent;
         }
@@ -226,7 +257,7 @@ impl Host {
     }
 
     /// The group of this name, if this server serves it, as libc gets it.
-    pub async fn group_by_name(&self, name: &GroupName, wait: Duration) -> Answer<Reply> {
+    pub async fn group_by_name(&self, name: &GroupName, wait: impl Into<Patience>) -> Answer<Reply> {
         if self.local().has_group(name.as_str()) {
             return Answer::Absent;
         }
@@ -234,7 +265,7 @@ impl Host {
     }
 
     /// The group of this gid, if this server serves it, as libc gets it.
-    pub async fn group_by_gid(&self, gid: GroupId, wait: Duration) -> Answer<Reply> {
+    pub async fn group_by_gid(&self, gid: GroupId, wait: impl Into<Patience>) -> Answer<Reply> {
         if self.local().group_of_gid(gid.raw()).is_some() {
             return Answer::Absent;
         }
@@ -247,12 +278,16 @@ impl Host {
             Answer::Absent => return Answer::Absent,
             Answer::Unknown(reason) => return Answer::Unknown(reason),
         };
+        if let Some(packed) = self.trimmed.find(&found, &self.local()) {
+            return Answer::Found(Reply::shared(&packed));
+        }
         match self.served_group(&found.group) {
             None => Answer::Absent,
             Some(std::borrow::Cow::Borrowed(_)) => Answer::Found(Reply::shared(&found.packed)),
-            Some(std::borrow::Cow::Owned(group)) => {
-                write::group(&group).map_or(Answer::Absent, |packed| Answer::Found(Reply::owned(packed)))
-            }
+            Some(std::borrow::Cow::Owned(group)) => match write::group(&group) {
+                Ok(packed) => Answer::Found(Reply::shared(&self.trimmed.keep(&found, &self.local(), packed.into()))),
+                Err(_) => Answer::Absent,
+            },
         }
     }
 
@@ -274,17 +309,15 @@ impl Host {
     }
 
     /// All groups of a login that this server serves, the primary first, without gids of local groups.
-    pub async fn gids_of(&self, name: &LoginName, wait: Duration) -> Answer<Vec<GroupId>> {
-        match self.login_by_name(name, wait).await {
-            Answer::Found(_) => {}
+    pub async fn gids_of(&self, name: &LoginName, wait: impl Into<Patience>) -> Answer<Vec<GroupId>> {
+        let served = match self.login_by_name(name, wait).await {
+            Answer::Found(served) => served,
             Answer::Absent => return Answer::Absent,
             Answer::Unknown(reason) => return Answer::Unknown(reason),
-        }
+        };
+        let Some(gids) = &served.answer.gids else { return Answer::Unknown("its groups are not known".into()) };
         let local = self.local();
-        self.cache
-            .gids_of(name, wait)
-            .await
-            .map(|gids| gids.iter().copied().filter(|gid| local.group_of_gid(gid.raw()).is_none()).collect())
+        Answer::Found(gids.iter().copied().filter(|gid| local.group_of_gid(gid.raw()).is_none()).collect())
     }
 
     fn note(&self, kind: Kind, name: &str, id: u32, reason: Option<&String>) {

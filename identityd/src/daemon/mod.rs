@@ -12,6 +12,7 @@ mod pam;
 mod report;
 mod run;
 mod sweep;
+mod trimmed;
 mod watchdog;
 mod why;
 

@@ -12,7 +12,7 @@ pub(super) fn sqlite(path: PathBuf) -> Opener {
     Box::new(move || {
         let path = path.clone();
         Box::pin(async move {
-            let directory: Arc<dyn Directory> = Arc::new(SqliteDirectory::open(&path).await?);
+            let directory: Arc<dyn Directory> = Arc::new(SqliteDirectory::open_at_least_to_read(&path).await?);
             Ok(directory)
         })
     })

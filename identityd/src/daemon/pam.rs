@@ -5,26 +5,33 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use schema::capability::SHELL;
 use schema::date::Date;
 use schema::hash::PasswordHash;
+use schema::id::UserId;
 use schema::name::{GroupName, LoginName};
-use schema::record::{Login, Status};
+use schema::record::{Login, SshKey, Status};
 use schema::wire::frame;
 use schema::wire::message::{Outcome, PamContext, Secret, Session, Verdict};
 
 use super::Host;
-use crate::auth::{self, Crowded, Ticket};
-use crate::cache::Answer;
-use crate::directory::DirectoryError;
+use crate::accounts::key;
+use crate::auth::{self, Attempt, Crowded, Ticket};
+use crate::cache::{Answer, Lane, Patience};
+use crate::directory::{Directory, DirectoryError};
 use crate::policy::{self, Case, Decision};
 use crate::server::Peer;
 use crate::telemetry::meters;
 
 /// For one question of the account stage: PAM gives up after 800 ms.
-const WAIT: Duration = Duration::from_millis(600);
+const WAIT: Patience = Patience::reserved(Duration::from_millis(600));
 /// A user (a screen locker) about itself: so many attempts at once, then one each pause.
 const OWN_ATTEMPTS: u32 = 5;
 const OWN_PAUSE: Duration = Duration::from_secs(2);
+
+/// Questions of a user about itself that need no hash, but may leave a line in the log: so many at once, then one each pause.
+const OWN_QUESTIONS: u32 = 30;
+const OWN_QUESTION_PAUSE: Duration = Duration::from_secs(1);
 
 /// The queue of verifications is full.
 #[derive(Debug, Clone, Copy)]
@@ -35,24 +42,39 @@ impl Host {
     ///
     /// # Errors
     /// There is none.
-    pub fn enter(&self, user: &str, peer: Peer) -> Result<Ticket, Busy> {
+    pub async fn enter(&self, context: &PamContext, peer: Peer) -> Result<Ticket, Busy> {
         if !peer.is_root() && !self.own_attempts.take(peer.uid, OWN_ATTEMPTS, OWN_PAUSE) {
-            tracing::warn!(uid = peer.uid, "too many attempts of a user about itself");
+            // Not louder: whoever asks in a loop must not fill the log.
+            tracing::debug!(uid = peer.uid, "too many attempts of a user about itself");
             return Err(Busy);
         }
+        let began = Instant::now();
         // A hostile name must not become a large key.
-        let user = user.get(..64).unwrap_or(user);
-        self.pool.enter(user).map_err(|crowded| {
-            let what = if crowded == Crowded::Login { "of this login" } else { "of all logins" };
-            tracing::warn!(login = user, "refused: too many verifications {what} are waiting");
+        let user = context.user.get(..context.user.floor_char_boundary(64)).unwrap_or_default();
+        let exists = !matches!(self.login(user).await, Answer::Absent);
+        let attempt = Attempt { login: exists.then_some(user), origin: origin(context), began };
+        self.pool.enter(attempt).map_err(|crowded| {
+            let what = match crowded {
+                Crowded::Login => "of this login",
+                Crowded::Nobody => "of names that do not exist",
+                Crowded::Origin => "from there",
+                Crowded::Total => "of all logins",
+            };
+            let (rhost, ruser) = (&context.remote_host, &context.remote_user);
+            tracing::warn!(login = user, rhost, ruser, "refused: too many verifications {what} are waiting");
             meters::authenticated("busy");
             Busy
         })
     }
 
+    /// Whether this peer may put another question that leaves a line in the log.
+    pub fn may_ask_again(&self, peer: Peer) -> bool {
+        peer.is_root() || self.own_questions.take(peer.uid, OWN_QUESTIONS, OWN_QUESTION_PAUSE)
+    }
+
     /// Is this the password? Unknown, locked and passwordless logins take the time of a wrong password.
     pub async fn authenticate(&self, context: &PamContext, password: Secret, place: Ticket) -> Verdict {
-        let began = Instant::now();
+        let began = place.began;
         let verdict = self.check_password(context, password).await;
         drop(place);
         meters::authenticated(match verdict.outcome {
@@ -99,15 +121,12 @@ impl Host {
         Verdict { outcome: Outcome::AuthError, uid: None, info: None }
     }
 
-    /// The uid that this daemon runs as.
-    #[must_use]
-    pub fn own_uid(&self) -> u32 {
-        rustix::process::geteuid().as_raw()
-    }
-
     /// Whether this uid is that login.
     pub async fn is_own(&self, uid: u32, user: &str) -> bool {
-        matches!(self.login(user).await, Answer::Found(login) if login.uid.raw() == uid)
+        // By its uid, which is in the cache after the first time: names that a user invents are not looked up in our lane.
+        let Ok(uid) = UserId::try_from(uid) else { return false };
+        let login = self.login_by_uid(uid, WAIT.wait).await;
+        matches!(login, Answer::Found(served) if served.answer.login.name.as_str() == user)
     }
 
     /// A refusal leaves after a fixed time, or a multiple of it: its reason cannot be measured.
@@ -121,8 +140,8 @@ impl Host {
         tokio::time::sleep(until.saturating_sub(began.elapsed())).await;
     }
 
-    /// The login as the directory has it now, and its hash. Not from the cache: what is decided here must be true now. Both are asked for
-    /// whoever it is, so that an unknown name costs the same.
+    /// The login, and its hash as the directory has it now: never from memory. The hash is asked for whoever it is, so that an unknown name costs
+    /// the same.
     async fn login_with_hash(&self, user: &str) -> Result<(Option<Login>, Option<PasswordHash>), String> {
         let Ok(name) = user.parse::<LoginName>() else { return Ok((None, None)) };
         let login = match self.login_by_name(&name, WAIT).await {
@@ -131,7 +150,11 @@ impl Host {
             Answer::Unknown(reason) => return Err(reason),
         };
         let asked = name.clone();
-        let hash = self.cache().source().ask(|directory| async move { directory.password_hash(&asked).await }).await;
+        let hash = self
+            .cache()
+            .source()
+            .ask(Lane::Reserved, |directory| async move { directory.password_hash(&asked).await })
+            .await;
         let hash = hash.map_err(|error| error.to_string())?;
         // A local account of this name is not ours, whatever the directory has.
         Ok(if login.is_some() { (login, hash) } else { (None, None) })
@@ -152,8 +175,31 @@ impl Host {
     /// The decision of the account stage with its steps. Groups that cannot be looked up are no permission: `Err`.
     pub(super) async fn decide(&self, login: &Login, service: &str) -> Result<Decision, String> {
         let loaded = self.loaded();
+        self.confinement(login).await?;
         let groups = self.access_groups(login).await?;
         Ok(policy::account(Case { login, groups: &groups, service, today: today() }, &loaded.config))
+    }
+
+    /// sshd confines a login without `shell` by its groups (`Match Group sftp-only`), and does not when it cannot look them up. So such a login
+    /// enters only while its groups are known.
+    async fn confinement(&self, login: &Login) -> Result<(), String> {
+        if login.capabilities.iter().any(|has| has.as_str() == "shell") {
+            return Ok(());
+        }
+        let unknown = |what: String, reason: String| Err(format!("{what} not known, and may confine it: {reason}"));
+        let gids = match self.gids_of(&login.name, WAIT).await {
+            Answer::Found(gids) => gids,
+            Answer::Absent => return unknown("its groups are".into(), "it has just been removed".into()),
+            Answer::Unknown(reason) => return unknown("its groups are".into(), reason),
+        };
+        let began = Instant::now();
+        for gid in gids {
+            let left = WAIT.wait.saturating_sub(began.elapsed());
+            if let Answer::Unknown(reason) = self.cache().group_by_gid(gid, Patience::reserved(left)).await {
+                return unknown(format!("its group {gid} is"), reason);
+            }
+        }
+        Ok(())
     }
 
     /// Those groups of `[access]` that the login is in.
@@ -205,7 +251,7 @@ impl Host {
         new: Secret,
         place: Ticket,
     ) -> Verdict {
-        let began = Instant::now();
+        let began = place.began;
         let verdict = self.set_password(context, old, new).await;
         drop(place);
         if verdict.outcome == Outcome::AuthError {
@@ -254,31 +300,43 @@ impl Host {
         // A reset overwrites whatever is there; a change only what was verified.
         let expected = if by_root { None } else { hash };
         let name = login.name.clone();
-        let stored = self
-            .cache()
-            .source()
-            .ask(|directory| async move { directory.set_password(&name, expected.as_ref(), &made, today()).await })
-            .await;
-        match stored {
-            Ok(generation) => {
+        let write = |directory: Arc<dyn Directory>| async move {
+            directory.set_password(&name, expected.as_ref(), &made, today()).await
+        };
+        match self.cache().source().write(write).await {
+            None => {
+                let info = "The directory has not confirmed the new password in time. It may still be stored: try the new one first, then the old one.";
+                tracing::error!(
+                    login = context.user,
+                    service = context.service,
+                    "a new password was not confirmed in time"
+                );
+                Verdict { outcome: Outcome::Unavailable, uid: Some(login.uid), info: Some(info.into()) }
+            }
+            Some(Ok(generation)) => {
                 // Aging is part of the cached login: the next question must see the change.
                 let _ = self.refresh(generation, Duration::from_secs(1)).await;
                 tracing::info!(login = context.user, service = context.service, by_root, "password changed");
                 Verdict { outcome: Outcome::Success, uid: Some(login.uid), info: None }
             }
-            Err(error @ (DirectoryError::Refused(_) | DirectoryError::Conflict)) => rejected(&login, error.to_string()),
-            Err(error) => unavailable(context, "password", &error.to_string()),
+            Some(Err(error @ (DirectoryError::Refused(_) | DirectoryError::Conflict))) => {
+                rejected(&login, error.to_string())
+            }
+            Some(Err(error)) => {
+                let info = "The directory cannot be written now. The password has not been changed.";
+                Verdict { info: Some(info.into()), ..unavailable(context, "password", &error.to_string()) }
+            }
         }
     }
 
-    /// What a session finds. Only a home below `[home] root` is to be created.
+    /// What a session finds; `None`: the login is not there. Only a home below `[home] root` is to be created.
     ///
     /// # Errors
-    /// The login is not there, or cannot be looked up.
-    pub async fn open_session(&self, context: &PamContext) -> Result<Session, String> {
+    /// The login cannot be looked up.
+    pub async fn open_session(&self, context: &PamContext) -> Result<Option<Session>, String> {
         let login = match self.login(&context.user).await {
             Answer::Found(login) => login,
-            Answer::Absent => return Err(format!("{} is not a login of this server", context.user)),
+            Answer::Absent => return Ok(None),
             Answer::Unknown(reason) => return Err(reason),
         };
         let loaded = self.loaded();
@@ -289,14 +347,15 @@ impl Host {
             rhost = context.remote_host,
             "a session begins"
         );
-        Ok(Session {
+        Ok(Some(Session {
             uid: login.uid,
             gid: login.gid,
             create: home.create && std::path::Path::new(login.home.as_str()).starts_with(&home.root),
             home: login.home.clone(),
             mode: home.mode_bits(),
             skeleton: home.skeleton.to_string_lossy().into_owned(),
-        })
+            shell: login.capabilities.contains(SHELL),
+        }))
     }
 
     /// Lines for authorized_keys(5). A locked or expired login has none here: sshd asks before the account stage, and says less this way.
@@ -309,16 +368,34 @@ impl Host {
             Answer::Absent => return Ok(Vec::new()),
             Answer::Unknown(_) => return Err(frame::Status::Unknown),
         };
-        if login.status == Status::Locked {
-            tracing::warn!(login = user, reason = "the login is locked", "no keys given");
+        if let Some(reason) = policy::closed(&login, today()) {
+            tracing::warn!(login = user, reason, "no keys given");
             return Ok(Vec::new());
         }
-        match self.cache().ssh_keys(&login.name, wait).await {
-            Answer::Found(keys) => Ok(keys.iter().map(|key| key.line.clone()).collect()),
+        match self.cache().ssh_keys(&login.name, Patience::reserved(wait)).await {
+            Answer::Found(keys) if login.capabilities.contains(SHELL) => {
+                Ok(keys.iter().map(|key| key.line.clone()).collect())
+            }
+            Answer::Found(keys) => Ok(keys.iter().filter_map(|key| for_files_only(user, key)).collect()),
             Answer::Absent => Ok(Vec::new()),
             Answer::Unknown(_) => Err(frame::Status::Unknown),
         }
     }
+}
+
+/// Where an attempt comes from: the remote host for sshd, the local user for su and sudo.
+fn origin(context: &PamContext) -> Option<&str> {
+    let known = [&context.remote_host, &context.remote_user].into_iter().flatten().find(|origin| !origin.is_empty())?;
+    Some(known.get(..256).unwrap_or(known))
+}
+
+/// The line of a key for a login without `shell`.
+fn for_files_only(user: &str, key: &SshKey) -> Option<String> {
+    let line = key::files_only(&key.line);
+    if let Err(error) = &line {
+        tracing::warn!(login = user, key = key.id, %error, "a key is not given to sshd: the login has no shell");
+    }
+    line.ok()
 }
 
 fn today() -> Date {

@@ -5,6 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde_json::{Value, json};
 
 use super::Host;
+use super::sweep::Census;
 use crate::config::DirectoryConfig;
 
 /// Quarantined entries that a report names; the rest is counted.
@@ -17,7 +18,9 @@ impl Host {
         let health = self.cache().source().health();
         let (quarantined, entries) = self.cache().source().quarantine().snapshot(NAMED);
         let (applied, seen) = self.feed().generations();
+        let read_only = self.cache().source().read_only();
         let word = match (health.reachable, self.cache().sizes().await) {
+            (true, _) if read_only.is_some() => "degraded",
             (true, _) => "ok",
             (false, (0, _)) => "down",
             (false, _) => "degraded",
@@ -45,15 +48,49 @@ impl Host {
             status["cache"] = json!({ "entries": kept, "absent": absent, "hits": hits, "misses": misses, "stale": stale, "joined": joined });
             status["connections"] = json!(self.limits().connections());
             status["quarantine"] = json!(entries);
-            status["warnings"] = json!(self.warnings());
+            let census = self.census();
+            status["entries"] = json!(census.map(|census| json!({ "logins": census.logins, "groups": census.groups })));
+            let mut warnings = self.warnings();
+            warnings.extend(read_only);
+            status["warnings"] = json!(warnings);
             status["config"] = json!({ "path": loaded.path, "loaded": seconds(loaded.at) });
         }
         status["directory"] = directory;
         status.to_string()
     }
 
+    /// What an administrator should know and do; empty when all is well.
     fn warnings(&self) -> Vec<String> {
-        Vec::new()
+        let mut warnings = Vec::new();
+        let health = self.cache().source().health();
+        if !health.reachable {
+            let away = health.since.elapsed().unwrap_or_default().as_secs();
+            let stale = self.loaded().config.cache.stale;
+            warnings.push(format!(
+                "the directory has not answered for {away} s; known entries are served as they were then, for at most {stale}; \
+                 passwords cannot be checked. directory.error has the reason"
+            ));
+        }
+        let (quarantined, _) = self.cache().source().quarantine().snapshot(0);
+        if quarantined > 0 {
+            warnings.push(format!(
+                "{quarantined} entries are not served; quarantine has each with its reason and what to do"
+            ));
+        }
+        if let Some(Census { in_many_groups: many @ 1.., such_as: Some(login), .. }) = self.census() {
+            warnings.push(format!(
+                "{many} logins are in more than 16 groups, such as {login}: NFS with AUTH_SYS carries only 16. Take them out of some, or \
+                 use --manage-gids on the NFS server"
+            ));
+        }
+        let wanted = self.loaded().config.server.connections;
+        let possible = self.limits().config().connections;
+        if possible < wanted {
+            warnings.push(format!(
+                "the limit of open files allows {possible} connections, [server] connections asks for {wanted}: raise LimitNOFILE="
+            ));
+        }
+        warnings
     }
 
     /// The Prometheus text.
@@ -61,7 +98,10 @@ impl Host {
         let (kept, absent) = self.cache().sizes().await;
         let (quarantined, _) = self.cache().source().quarantine().snapshot(0);
         let (applied, _) = self.feed().generations();
+        let census = self.census().unwrap_or_default();
         self.telemetry.render(&[
+            ("identityd_directory_logins", census.logins as f64),
+            ("identityd_directory_groups", census.groups as f64),
             ("identityd_cache_entries", kept as f64),
             ("identityd_cache_absent_entries", absent as f64),
             ("identityd_quarantined_entries", quarantined as f64),

@@ -23,23 +23,15 @@ use crate::telemetry::{self, Telemetry};
 
 /// For requests under way when we are asked to stop.
 const GRACE: Duration = Duration::from_secs(2);
+/// For opening the directory, before the first request is taken. PAM gives up after 800 ms.
+const FIRST_LOOK: Duration = Duration::from_millis(500);
 
 pub(super) fn run(args: &Args) -> Result<(), String> {
     let mut loaded = Loaded::from_file(&args.config).map_err(|error| error.to_string())?;
     harden::refuse_root()?;
     harden::harden()?;
     let telemetry = Telemetry::install(&loaded.config.log)?;
-    let wanted = loaded.config.server.connections;
-    let possible = harden::descriptors_for(wanted);
-    if possible < wanted {
-        tracing::warn!(
-            wanted,
-            possible,
-            "the limit of open files is too low for [server] connections; raise LimitNOFILE="
-        );
-        loaded.config.server.connections = possible.max(16);
-        loaded.config.server.reserved_for_root = loaded.config.server.reserved_for_root.min(possible / 2);
-    }
+    harden::fit(&mut loaded.config.server);
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(std::thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, 4)))
         .enable_all()
@@ -79,11 +71,12 @@ async fn live(loaded: Loaded, telemetry: Telemetry) -> Result<(), String> {
         });
     }
 
+    // Who connects meanwhile waits in the backlog: opening takes some 30 ms, and "cannot be reached" would refuse a login that only came
+    // early. With or without the directory it goes on then: boot must not hang.
+    let _ = tokio::time::timeout(FIRST_LOOK, host.feed().has_looked()).await;
     let (stop, stopped) = watch::channel(false);
     let serving = tokio::spawn(server::serve(Arc::clone(&host), listener, stopped));
     tokio::spawn(watchdog::run(socket.into()));
-    // Ready with or without the directory: boot must not hang. But the first look should have its chance.
-    let _ = tokio::time::timeout(Duration::from_secs(1), host.feed().has_looked()).await;
     tell(&[NotifyState::Ready, NotifyState::Status("answers look-ups")]);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), pid = std::process::id(), "ready");
 

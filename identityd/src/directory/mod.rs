@@ -33,10 +33,17 @@ pub trait Directory: Send + Sync {
     /// Up to `limit` groups with a gid above `after`, ascending.
     async fn groups_after(&self, after: u32, limit: u32) -> Result<Vec<Entry<Group>>, DirectoryError>;
 
-    /// All groups of a login: the primary first, then the others ascending. `None`: there is no such login.
+    /// All groups of a login: the primary first, then the others ascending. `None`: there is no such login, or it is quarantined.
     async fn gids_of(&self, name: &LoginName) -> Result<Option<Vec<GroupId>>, DirectoryError>;
 
-    /// The keys of a login. Empty for a login that does not exist.
+    /// The login of this name, and all its groups as [`gids_of`](Self::gids_of) gives them.
+    async fn login_with_gids(&self, name: &LoginName) -> Result<Option<(Entry<Login>, Vec<GroupId>)>, DirectoryError> {
+        let Some(entry) = self.login_by_name(name).await? else { return Ok(None) };
+        // Gone in between: it is absent now.
+        Ok(self.gids_of(name).await?.map(|gids| (entry, gids)))
+    }
+
+    /// The keys of a login. Empty for a login that does not exist or is quarantined.
     async fn ssh_keys(&self, name: &LoginName) -> Result<Vec<SshKey>, DirectoryError>;
 
     /// The hash of one login's password, for a verification in progress. Never kept.
@@ -56,6 +63,11 @@ pub trait Directory: Send + Sync {
 
     /// Up to `limit` changes after `since`, in order of commit.
     async fn changes_after(&self, since: Generation, limit: u32) -> Result<Changes, DirectoryError>;
+
+    /// Why it can only be read at present, and what to do; `None`: it can be written as well.
+    fn read_only(&self) -> Option<String> {
+        None
+    }
 }
 
 /// An entry as the directory holds it.
@@ -122,6 +134,12 @@ pub enum DirectoryError {
         directory: String,
         /// What the library said.
         reason: String,
+    },
+    /// It is there, but too many ask at once.
+    #[error("too many questions wait for the directory {directory}")]
+    Crowded {
+        /// Which one.
+        directory: String,
     },
     /// It answered with something that cannot be.
     #[error("the directory {directory} is damaged: {reason}")]

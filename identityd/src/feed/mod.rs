@@ -5,6 +5,7 @@
 
 mod watch;
 
+use std::collections::VecDeque;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -13,10 +14,11 @@ use std::time::Duration;
 
 use schema::record::Generation;
 use tokio::sync::{Notify, watch as channel};
+use tokio::time::Instant;
 
-use crate::cache::Cache;
+use crate::cache::{Cache, Lane};
 use crate::daemon::Host;
-use crate::directory::{Changes, Directory, DirectoryError};
+use crate::directory::{Change, Changes, Directory, DirectoryError};
 use crate::local::Stamp;
 
 pub use watch::FileWatch;
@@ -28,16 +30,23 @@ pub type Opening = Pin<Box<dyn Future<Output = Result<Arc<dyn Directory>, Direct
 
 /// Changes taken at a time.
 const BATCH: u32 = 1000;
-/// After a change of the file: SQLite writes the log first and makes the commit visible after its fsync, which gives no event of its own.
-const SETTLE: [Duration; 7] = [
+/// After a change of the file: SQLite writes the log first and makes the commit visible after its fsync, which gives no event of its own. So
+/// it is looked for until it is there, never more than 50 ms late.
+const SETTLE: [Duration; 5] = [
     Duration::from_millis(3),
     Duration::from_millis(7),
     Duration::from_millis(15),
-    Duration::from_millis(30),
-    Duration::from_millis(60),
-    Duration::from_millis(150),
-    Duration::from_millis(400),
+    Duration::from_millis(25),
+    Duration::from_millis(50),
 ];
+/// For so long, in steps of the last one: an fsync that takes longer than this is found by the poll.
+const SETTLED: Duration = Duration::from_secs(3);
+/// Between two looks: an import writes thousands of pages a second, and each is an event.
+const BREATH: Duration = Duration::from_millis(2);
+/// While the directory can only be read: a full disk, a file system that is mounted read-only.
+const REOPEN: Duration = Duration::from_secs(5);
+/// How many of the newest changes are remembered.
+const TAIL: usize = 8;
 /// While the directory is away.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -47,6 +56,7 @@ pub struct Feed {
     applied: channel::Sender<Generation>,
     seen: channel::Sender<Generation>,
     looked: channel::Sender<u64>,
+    altered: channel::Sender<u64>,
     wake: Notify,
 }
 
@@ -56,6 +66,7 @@ impl Default for Feed {
             applied: channel::Sender::default(),
             seen: channel::Sender::default(),
             looked: channel::Sender::default(),
+            altered: channel::Sender::default(),
             wake: Notify::new(),
         }
     }
@@ -79,14 +90,43 @@ impl Feed {
         if matches!(reached, Ok(Ok(_))) { Ok(()) } else { Err(*self.applied.borrow()) }
     }
 
-    /// Waits for the next change.
-    pub async fn next_change(&self) {
-        let _ = self.applied.subscribe().changed().await;
+    /// Tells of each change of what this server serves: in the directory, in the local accounts, in the configuration.
+    #[must_use]
+    pub fn altered(&self) -> channel::Receiver<u64> {
+        self.altered.subscribe()
+    }
+
+    /// Something has changed.
+    pub fn alter(&self) {
+        self.altered.send_modify(|altered| *altered += 1);
     }
 
     /// Waits until the directory has been looked at once, whatever came of it.
     pub async fn has_looked(&self) {
         let _ = self.looked.subscribe().wait_for(|looked| *looked > 0).await;
+    }
+}
+
+/// The pauses between the looks after a change of the file.
+#[derive(Debug)]
+struct Settle {
+    steps: usize,
+    since: Instant,
+}
+
+impl Default for Settle {
+    fn default() -> Self {
+        Self { steps: 0, since: Instant::now() }
+    }
+}
+
+impl Iterator for Settle {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let step = SETTLE.get(self.steps).or(SETTLE.last()).copied();
+        self.steps += 1;
+        step.filter(|_| self.since.elapsed() < SETTLED)
     }
 }
 
@@ -100,7 +140,10 @@ pub struct Follower {
     file: Option<PathBuf>,
     poll: Duration,
     identity: Option<(u64, u64)>,
-    stamp: Option<Stamp>,
+    unreadable: Option<Stamp>,
+    /// The newest changes that were applied: another directory in the same file has others under these numbers.
+    tail: VecDeque<Change>,
+    reopened: Instant,
 }
 
 impl Follower {
@@ -115,26 +158,33 @@ impl Follower {
             file,
             poll,
             identity: None,
-            stamp: None,
+            unreadable: None,
+            tail: VecDeque::new(),
+            reopened: Instant::now(),
         }
     }
 
     /// Looks, again and again, until it is dropped.
     pub async fn run(mut self) {
         let mut files = FileWatch::new(self.watched());
-        let mut settle = SETTLE.iter();
+        let mut settle = Settle::default();
         loop {
             self.look_at_local();
             let up = self.look().await;
             self.feed.looked.send_modify(|looked| *looked += 1);
             let pause = match settle.next() {
-                Some(soon) => *soon,
+                Some(soon) => soon,
+                None if up && self.cache.source().read_only().is_some() => REOPEN.min(self.poll),
                 None if up => self.poll,
                 None => RETRY.min(self.poll),
             };
+            let looked = Instant::now();
             tokio::select! {
                 () = self.feed.wake.notified() => {}
-                () = files.changed() => settle = SETTLE.iter(),
+                () = files.changed() => {
+                    settle = Settle::default();
+                    tokio::time::sleep_until(looked + BREATH).await;
+                }
                 () = tokio::time::sleep(pause) => files.renew(),
             }
         }
@@ -157,23 +207,26 @@ impl Follower {
     fn look_at_local(&mut self) {
         let Some(host) = self.host.upgrade() else { return };
         let stamp = host.local_files().stamp();
-        if self.stamp.is_some_and(|old| old != stamp) {
-            match host.read_local() {
-                Ok(()) => tracing::info!("the local accounts have changed; read again"),
-                Err(reason) => {
-                    tracing::warn!(reason, "the local accounts cannot be read; those read before stay in force");
-                    return;
-                }
-            }
+        if stamp == host.local_stamp() {
+            return;
         }
-        self.stamp = Some(stamp);
+        match host.read_local() {
+            Ok(()) => tracing::info!("the local accounts have changed; read again"),
+            // Once for each state of the files; they are tried again all the same.
+            Err(reason) if self.unreadable != Some(stamp) => {
+                tracing::warn!(reason, "the local accounts cannot be read; those read before stay in force");
+                self.unreadable = Some(stamp);
+            }
+            Err(_) => {}
+        }
     }
 
     /// Looks once. `false`: the directory does not answer.
     async fn look(&mut self) -> bool {
         let identity =
             self.file.as_ref().map(|file| file.metadata().map(|meta| (meta.dev(), meta.ino())).unwrap_or_default());
-        if (!self.cache.source().is_open() || identity != self.identity) && !self.open(identity).await {
+        let anew = !self.cache.source().is_open() || identity != self.identity || self.may_be_writable();
+        if anew && !self.open(identity).await {
             return false;
         }
         match self.catch_up().await {
@@ -183,8 +236,19 @@ impl Follower {
                 self.cache.source().set(None);
                 false
             }
+            // It is there; only our turn did not come.
+            Err(DirectoryError::Crowded { .. }) => true,
             Err(_) => false,
         }
+    }
+
+    /// Whether it is time to see whether a directory that could only be read can be written again.
+    fn may_be_writable(&mut self) -> bool {
+        let due = self.reopened.elapsed() >= REOPEN && self.cache.source().read_only().is_some();
+        if due {
+            self.reopened = Instant::now();
+        }
+        due
     }
 
     async fn open(&mut self, identity: Option<(u64, u64)>) -> bool {
@@ -208,6 +272,7 @@ impl Follower {
         source.set(Some(directory));
         if known && !same {
             tracing::warn!(directory = source.location(), "the directory has been replaced; everything is asked anew");
+            self.tail.clear();
             self.cache.flush().await;
         }
         if !(known && same) {
@@ -217,39 +282,77 @@ impl Follower {
         true
     }
 
-    async fn catch_up(&self) -> Result<(), DirectoryError> {
-        let source = self.cache.source();
-        let newest = source.ask(|directory| async move { directory.generation().await }).await?;
+    async fn catch_up(&mut self) -> Result<(), DirectoryError> {
+        let cache = Arc::clone(&self.cache);
+        let source = cache.source();
+        let newest = source.ask(Lane::Reserved, |directory| async move { directory.generation().await }).await?;
         self.feed.seen.send_replace(newest);
         let mut applied = *self.feed.applied.borrow();
         if newest < applied {
             tracing::warn!(%applied, %newest, "the directory has gone back, as after a restored backup; everything is asked anew");
-            self.cache.flush().await;
-            self.publish(newest);
+            self.anew(newest).await;
             return Ok(());
         }
         while applied < newest {
-            match source.ask(|directory| async move { directory.changes_after(applied, BATCH).await }).await? {
-                Changes::List(changes) => match changes.last().map(|change| change.generation) {
-                    Some(last) if last > applied => {
-                        self.cache.apply(&changes).await;
-                        applied = last;
+            // Those that we know come again: they must be the same.
+            let known = self.tail.front().map_or(applied, |oldest| Generation(oldest.generation.0.saturating_sub(1)));
+            let asked = BATCH + self.tail.len() as u32;
+            let changes = source
+                .ask(Lane::Reserved, |directory| async move { directory.changes_after(known, asked).await })
+                .await?;
+            let last = match changes {
+                Changes::List(changes) => {
+                    let (old, new) = changes.split_at(changes.partition_point(|change| change.generation <= applied));
+                    match new.last().map(|change| change.generation) {
+                        Some(last) if self.tail.iter().eq(old) => {
+                            self.cache.apply(new).await;
+                            self.remember(new);
+                            last
+                        }
+                        Some(_) => {
+                            tracing::warn!(%applied, %newest, "the directory has another history than before, as after a restored backup; everything is asked anew");
+                            self.anew(newest).await;
+                            newest
+                        }
+                        None => {
+                            tracing::warn!(%applied, %newest, "the change log has a hole; everything is asked anew");
+                            self.anew(newest).await;
+                            newest
+                        }
                     }
-                    _ => applied = newest,
-                },
+                }
                 Changes::Gap => {
                     tracing::info!(%applied, %newest, "the change log does not reach back so far; everything is asked anew");
-                    self.cache.flush().await;
-                    applied = newest;
+                    self.anew(newest).await;
+                    newest
                 }
-            }
+            };
+            applied = last;
             self.publish(applied);
         }
         Ok(())
     }
 
+    fn remember(&mut self, changes: &[Change]) {
+        self.tail.extend(changes.iter().rev().take(TAIL).rev().cloned());
+        while self.tail.len() > TAIL {
+            self.tail.pop_front();
+        }
+    }
+
+    /// Nothing that is known holds any more.
+    async fn anew(&mut self, generation: Generation) {
+        self.tail.clear();
+        self.cache.flush().await;
+        self.publish(generation);
+    }
+
     fn publish(&self, generation: Generation) {
         self.feed.seen.send_modify(|seen| *seen = generation.max(*seen));
         self.feed.applied.send_replace(generation);
+        self.feed.alter();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -44,6 +44,7 @@ impl LocalFiles {
 pub struct Local {
     logins: HashMap<String, u32>,
     uids: HashMap<u32, String>,
+    homes: HashMap<String, String>,
     groups: HashMap<String, u32>,
     gids: HashMap<u32, String>,
     shells: Option<HashSet<String>>,
@@ -70,6 +71,9 @@ impl Local {
             local.logins.insert(name.into(), id);
             local.uids.entry(id).or_insert_with(|| name.into());
         }
+        for (name, home) in homes(passwd) {
+            local.homes.entry(home.into()).or_insert_with(|| name.into());
+        }
         for (name, id) in entries(group) {
             local.groups.insert(name.into(), id);
             local.gids.entry(id).or_insert_with(|| name.into());
@@ -87,6 +91,12 @@ impl Local {
     #[must_use]
     pub fn login_of_uid(&self, uid: u32) -> Option<&str> {
         self.uids.get(&uid).map(String::as_str)
+    }
+
+    /// The name that `/etc/passwd` has for this home.
+    #[must_use]
+    pub fn login_of_home(&self, home: &str) -> Option<&str> {
+        self.homes.get(home).map(String::as_str)
     }
 
     /// Whether `/etc/group` has this name.
@@ -127,6 +137,16 @@ fn entries(text: &str) -> impl Iterator<Item = (&str, u32)> {
         let mut fields = line.split(':');
         let name = fields.next().filter(|name| !name.is_empty() && !name.starts_with(['#', '+', '-']))?;
         Some((name, fields.nth(1)?.parse().ok()?))
+    })
+}
+
+/// Name and home of each line. What stands for "no home" is nobody's.
+fn homes(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    text.lines().filter_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next().filter(|name| !name.is_empty() && !name.starts_with(['#', '+', '-']))?;
+        let home = fields.nth(4)?.trim_end_matches('/');
+        (!matches!(home, "" | "/nonexistent" | "/dev/null")).then_some((name, home))
     })
 }
 

@@ -72,6 +72,14 @@ pub fn account(case: Case<'_>, config: &Config) -> Decision {
     walk.decide(decided.unwrap_or(Outcome::Success))
 }
 
+/// Why nobody may come in as this login today, whatever the service: it is locked, or its day of expiry has come.
+#[must_use]
+pub fn closed(login: &Login, today: Date) -> Option<String> {
+    let mut walk = Walk::default();
+    walk.status(login).or_else(|| walk.expiry(&login.aging, today))?;
+    Some(walk.decide(Outcome::PermissionDenied).reason())
+}
+
 /// May the password be changed today? `by_root`: root resets it, which only needs the login to exist.
 #[must_use]
 pub fn change_password(login: &Login, by_root: bool, today: Date) -> Decision {

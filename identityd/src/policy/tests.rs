@@ -45,6 +45,15 @@ fn a_login_is_closed_on_the_day_of_its_expiry_and_not_the_day_before() {
 }
 
 #[test]
+fn a_locked_or_expired_login_is_closed_and_an_aged_password_closes_nothing() {
+    let closed = |with: &dyn Fn(&mut Login)| closed(&ada(with), Date::from_days(TODAY));
+    assert_eq!(closed(&|_| {}), None);
+    assert_eq!(closed(&|login| login.aging.last_change = day(0)), None);
+    assert!(closed(&|login| login.status = Status::Locked).unwrap().contains("locked?"));
+    assert!(closed(&|login| login.aging.expires = day(TODAY)).unwrap().contains("expired?"));
+}
+
+#[test]
 fn each_service_wants_its_capability_and_an_unlisted_one_lets_nobody_in() {
     let config = Config::default();
     let mail = ada(|login| login.capabilities = ["mail".parse().unwrap()].into());

@@ -7,7 +7,9 @@ mod list;
 
 pub use list::QuarantineList;
 
+use schema::packed::write;
 use schema::record::{Group, Login, Passwd};
+use schema::wire::frame::MAX_REPLY;
 
 use crate::config::UnknownShell;
 use crate::local::Local;
@@ -27,6 +29,7 @@ pub enum Serving {
 /// The reason.
 pub fn login(login: &Login, local: &Local, unknown_shell: UnknownShell) -> Result<Serving, String> {
     let name = login.name.as_str();
+    reserved(name)?;
     if local.has_login(name) {
         return Err(format!(
             "the name {name} is in this server's /etc/passwd; local accounts win. Remove one of the two, or rename the login"
@@ -42,6 +45,12 @@ pub fn login(login: &Login, local: &Local, unknown_shell: UnknownShell) -> Resul
         return Err(format!(
             "its primary group {} is {other} in this server's /etc/group, and would give it that group's files. Renumber the local group",
             login.gid
+        ));
+    }
+    if let Some(other) = local.login_of_home(login.home.as_str()) {
+        return Err(format!(
+            "its home {} is that of {other} in this server's /etc/passwd. Give it another home: identityctl login set {name} --home PATH",
+            login.home
         ));
     }
     let passwd = login.passwd();
@@ -63,6 +72,7 @@ pub fn login(login: &Login, local: &Local, unknown_shell: UnknownShell) -> Resul
 /// The reason.
 pub fn group(group: &Group, local: &Local) -> Result<(), String> {
     let name = group.name.as_str();
+    reserved(name)?;
     if local.has_group(name) {
         return Err(format!(
             "the name {name} is in this server's /etc/group; local groups win. Remove one of the two, or rename the group"
@@ -75,6 +85,30 @@ pub fn group(group: &Group, local: &Local) -> Result<(), String> {
         ));
     }
     Ok(())
+}
+
+/// The directory refuses these names; whoever can write it past its rules must not become `sudo` where a server lacks that group.
+fn reserved(name: &str) -> Result<(), String> {
+    if schema::name::is_reserved(name) {
+        return Err(format!("the name {name} is reserved for the system. Rename it by SQL (docs/directory.md)"));
+    }
+    Ok(())
+}
+
+/// The record of a group.
+///
+/// # Errors
+/// It does not fit into a reply.
+pub fn packed(group: &Group) -> Result<Vec<u8>, String> {
+    let too_large = || {
+        format!(
+            "its {} members do not fit into the reply that libc can be given ({} MiB). Split the group",
+            group.members.len(),
+            MAX_REPLY / (1024 * 1024)
+        )
+    };
+    let packed = write::group(group).map_err(|_| too_large())?;
+    if packed.len() > MAX_REPLY as usize { Err(too_large()) } else { Ok(packed) }
 }
 
 /// What libc sees of a login that is served like this.
@@ -103,6 +137,19 @@ mod tests {
         let mut login = a_login("ada", 2000);
         login.gid = 1000.try_into().unwrap();
         assert!(judge(&login).unwrap_err().contains("/etc/group"));
+    }
+
+    #[test]
+    fn a_name_of_the_system_and_the_home_of_a_local_account_are_not_served() {
+        let local = small_server();
+        let judge = |login: &Login| super::login(login, &local, UnknownShell::Quarantine);
+        assert!(judge(&a_login("docker", 2000)).unwrap_err().contains("reserved"));
+        assert!(group(&a_group("libvirt", 3000, &[]), &local).unwrap_err().contains("reserved"));
+        let mut login = a_login("ada", 2000);
+        login.home = "/home/debian".parse().unwrap();
+        assert!(judge(&login).unwrap_err().contains("that of debian"));
+        login.home = "/nonexistent".parse().unwrap();
+        assert_eq!(judge(&login), Ok(Serving::Plain));
     }
 
     #[test]

@@ -13,8 +13,10 @@ use zeroize::Zeroizing;
 
 use super::limits::Place;
 use super::{Peer, listing, lookup, message};
+use crate::cache::Patience;
 use crate::config;
 use crate::daemon::Host;
+use crate::telemetry::meters;
 
 /// What a client may ask and how long it waits.
 #[derive(Debug, Clone, Copy)]
@@ -23,6 +25,13 @@ pub(super) struct Asked {
     pub(super) peer: Peer,
     /// For the directory: a little less than the client waits.
     pub(super) wait: Duration,
+}
+
+impl Asked {
+    /// Root's look-ups are those of sshd, su and cron while somebody enters.
+    pub(super) fn patience(&self) -> Patience {
+        if self.peer.is_root() { Patience::reserved(self.wait) } else { self.wait.into() }
+    }
 }
 
 /// Why a connection ends.
@@ -80,19 +89,22 @@ async fn one(
     let began = Instant::now();
     let rest = limits.request_timeout.0;
     if let Some(missing) = head.get_mut(first..).filter(|missing| !missing.is_empty()) {
-        timeout(rest, stream.read_exact(missing)).await.map_err(|_| End::Quiet)??;
+        timeout(rest, stream.read_exact(missing)).await.map_err(|_| refuse("time", End::Quiet))??;
     }
-    let header = Header::parse(&head).map_err(|_| End::Say(Status::Malformed, 0))?;
+    let header = Header::parse(&head).map_err(|_| refuse("magic", End::Quiet))?;
     if header.version != VERSION {
-        return Err(End::Say(Status::Version, header.id));
+        return Err(refuse("version", End::Say(Status::Version, header.id)));
     }
     if header.len > limits.max_request {
-        return Err(End::Say(Status::Malformed, header.id));
+        return Err(refuse("length", End::Say(Status::Malformed, header.id)));
     }
-    let op = Op::from_raw(header.kind).ok_or(End::Say(Status::Malformed, header.id))?;
+    let unknown = || refuse("operation", End::Say(Status::Malformed, header.id));
+    let op = Op::from_raw(header.kind).ok_or_else(unknown)?;
     // It may hold a password.
     let mut payload = Zeroizing::new(vec![0; header.len as usize]);
-    timeout(rest.saturating_sub(began.elapsed()), stream.read_exact(&mut payload)).await.map_err(|_| End::Quiet)??;
+    timeout(rest.saturating_sub(began.elapsed()), stream.read_exact(&mut payload))
+        .await
+        .map_err(|_| refuse("time", End::Quiet))??;
 
     let asked = Asked { op, peer, wait: wait(header.wait_ms, limits) };
     let reply = match op {
@@ -108,6 +120,12 @@ async fn one(
     let len = u32::try_from(bytes.len()).map_err(|_| End::Quiet)?;
     write(stream, limits, &Header::reply(reply.status, header.id, len), bytes).await?;
     if reply.status == Status::Malformed { Err(End::Quiet) } else { Ok(()) }
+}
+
+/// Counts a frame that is none, or not for us.
+fn refuse(reason: &'static str, end: End) -> End {
+    meters::frame_refused(reason);
+    end
 }
 
 /// The way back to a client whose request takes longer.

@@ -9,6 +9,7 @@ use crate::config;
 #[derive(Debug)]
 pub struct Limits {
     state: Mutex<State>,
+    own_uid: u32,
 }
 
 #[derive(Debug)]
@@ -47,7 +48,10 @@ impl Limits {
     /// No connections yet.
     #[must_use]
     pub fn new(config: config::Server) -> Arc<Self> {
-        Arc::new(Self { state: Mutex::new(State { config, total: 0, by_uid: HashMap::new() }) })
+        Arc::new(Self {
+            state: Mutex::new(State { config, total: 0, by_uid: HashMap::new() }),
+            own_uid: rustix::process::geteuid().as_raw(),
+        })
     }
 
     /// Other limits, for connections to come.
@@ -67,14 +71,15 @@ impl Limits {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).total
     }
 
-    /// A place for this user. Root has the whole house and no limit of its own; the others stop before the part that is kept for root.
+    /// A place for this user. Root has the whole house and no limit of its own, and so has the daemon itself: its watchdog asks as everybody
+    /// does, and must not take crowding for its own death. The others stop before the part that is kept for root.
     ///
     /// # Errors
     /// Which limit is reached.
     pub fn admit(self: &Arc<Self>, uid: u32) -> Result<Place, Full> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let own = state.by_uid.get(&uid).copied().unwrap_or(0);
-        if uid == 0 {
+        if uid == 0 || uid == self.own_uid {
             if state.total >= state.config.connections {
                 return Err(Full::Total);
             }

@@ -2,12 +2,17 @@
 
 use std::sync::Arc;
 
+use schema::hash::PasswordHash;
 use schema::packed::write;
+use schema::record::Login;
 use schema::wire::frame::{ListHead, Op, Status};
+use zeroize::Zeroizing;
 
 use super::Reply;
 use super::connection::Asked;
-use super::lookup::id;
+use super::lookup::{self, id};
+use super::pages::MadeOf;
+use crate::cache::Lane;
 use crate::daemon::Host;
 use crate::directory::{DirectoryError, Entry};
 
@@ -15,6 +20,8 @@ use crate::directory::{DirectoryError, Entry};
 const PAGE: usize = 256 * 1024;
 /// Logins asked of the directory at a time.
 const LOGINS: u32 = 1000;
+/// Shadow entries of one page: each may ask for its hash (some 60 µs), and a reader waits 200 ms for a page.
+const SHADOWS: u32 = 200;
 /// Groups asked of the directory at a time: they may be large.
 const GROUPS: u32 = 100;
 
@@ -29,14 +36,8 @@ pub(super) async fn answer(host: &Arc<Host>, asked: &Asked, payload: &[u8]) -> R
     if !host.config().nss.enumerate {
         return Reply::owned(Page::default().close(0));
     }
-    let page = async {
-        match asked.op {
-            Op::GroupList => groups(host, after).await,
-            op => logins(host, after, op == Op::ShadowList).await,
-        }
-    };
-    match tokio::time::timeout(asked.wait, page).await {
-        Ok(Ok(page)) => Reply::owned(page),
+    match tokio::time::timeout(asked.wait, page(host, asked, after)).await {
+        Ok(Ok(page)) => Reply::shared(&page),
         Ok(Err(error)) => {
             tracing::debug!(%error, "a listing was not answered");
             Reply::bare(Status::Unknown)
@@ -45,30 +46,32 @@ pub(super) async fn answer(host: &Arc<Host>, asked: &Asked, payload: &[u8]) -> R
     }
 }
 
-async fn logins(host: &Arc<Host>, mut after: u32, shadow: bool) -> Result<Vec<u8>, DirectoryError> {
+async fn page(host: &Arc<Host>, asked: &Asked, after: u32) -> Result<Arc<[u8]>, DirectoryError> {
+    // One page at a time for each user; root's programs are not one user.
+    let _turn = if asked.peer.is_root() { None } else { host.pages.turn(asked.peer.uid).await };
+    let made_of = MadeOf::now(host);
+    if let Some(page) = host.pages.find(asked.op, after, &made_of) {
+        return Ok(page);
+    }
+    let page: Arc<[u8]> = match asked.op {
+        Op::GroupList => groups(host, after).await?,
+        Op::ShadowList => shadow(host, after).await?,
+        _ => logins(host, after).await?,
+    }
+    .into();
+    host.pages.keep(asked.op, after, made_of, &page);
+    Ok(page)
+}
+
+async fn logins(host: &Arc<Host>, mut after: u32) -> Result<Vec<u8>, DirectoryError> {
     let mut page = Page::default();
     loop {
-        let entries =
-            host.cache().source().ask(|directory| async move { directory.logins_after(after, LOGINS).await }).await?;
-        let last = entries.len() < LOGINS as usize;
+        let (entries, last) = logins_after(host, after, LOGINS).await?;
         let before = after;
-        for entry in entries {
-            let (id, record) = match entry {
-                Entry::Valid(login) => {
-                    let id = login.uid.raw();
-                    let record = host.serving(&login).ok().and_then(|serving| {
-                        if shadow {
-                            write::shadow(login.name.as_str(), "*", &login.aging).ok()
-                        } else {
-                            Some(write::passwd(&crate::quarantine::passwd(&login, serving)))
-                        }
-                    });
-                    (Some(id), record)
-                }
-                Entry::Quarantined(entry) => (u32::try_from(entry.id).ok(), None),
-            };
-            if let Some(record) = record
-                && !page.push(&record)
+        for (id, login) in entries {
+            let served = login.and_then(|login| Some((host.serving(&login).ok()?, login)));
+            if let Some((serving, login)) = served
+                && !page.push(&write::passwd(&crate::quarantine::passwd(&login, serving)))
             {
                 return Ok(page.close(after));
             }
@@ -81,11 +84,52 @@ async fn logins(host: &Arc<Host>, mut after: u32, shadow: bool) -> Result<Vec<u8
     }
 }
 
+/// One question to the directory a page: with `shadow_hash = "root"` each login is one more.
+async fn shadow(host: &Arc<Host>, after: u32) -> Result<Vec<u8>, DirectoryError> {
+    let mut page = Page::default();
+    // A vector that grows would leave hashes behind where it was before.
+    page.bytes.reserve(SHADOWS as usize * 512);
+    let (entries, last) = logins_after(host, after, SHADOWS).await?;
+    let mut next = after;
+    for (id, login) in entries {
+        if let Some(login) = login.filter(|login| host.serving(login).is_ok()) {
+            let hash = lookup::shown_hash(host, &login.name).await?;
+            let hash = hash.as_ref().map_or("*", PasswordHash::expose);
+            if let Ok(record) = write::shadow(login.name.as_str(), hash, &login.aging) {
+                // 200 records never fill a page.
+                page.push(&Zeroizing::new(record));
+            }
+        }
+        next = id.unwrap_or(next).max(next);
+    }
+    Ok(page.close(if last || next == after { 0 } else { next }))
+}
+
+/// Logins with an id above `after`, those that break a rule without their record, and whether these were the last.
+async fn logins_after(
+    host: &Host,
+    after: u32,
+    limit: u32,
+) -> Result<(Vec<(Option<u32>, Option<Login>)>, bool), DirectoryError> {
+    let source = host.cache().source();
+    let entries =
+        source.ask(Lane::Listing, |directory| async move { directory.logins_after(after, limit).await }).await?;
+    let last = entries.len() < limit as usize;
+    let entries = entries.into_iter().map(|entry| match entry {
+        Entry::Valid(login) => (Some(login.uid.raw()), Some(login)),
+        Entry::Quarantined(entry) => (u32::try_from(entry.id).ok(), None),
+    });
+    Ok((entries.collect(), last))
+}
+
 async fn groups(host: &Arc<Host>, mut after: u32) -> Result<Vec<u8>, DirectoryError> {
     let mut page = Page::default();
     loop {
-        let entries =
-            host.cache().source().ask(|directory| async move { directory.groups_after(after, GROUPS).await }).await?;
+        let entries = host
+            .cache()
+            .source()
+            .ask(Lane::Listing, |directory| async move { directory.groups_after(after, GROUPS).await })
+            .await?;
         let last = entries.len() < GROUPS as usize;
         let before = after;
         for entry in entries {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use schema::wire::frame::Status;
-use schema::wire::message::{Reply as Message, Request};
+use schema::wire::message::{Outcome, PamContext, Reply as Message, Request, Verdict};
 
 use super::connection::{Asked, Line};
 use super::{Peer, Reply};
@@ -25,6 +25,16 @@ pub(super) async fn answer(
     if !may(host, asked.peer, &request).await {
         return Ok(Reply::bare(Status::Denied));
     }
+    if let Some(context) = context_of(&request)
+        && !context.is_bounded()
+    {
+        return Ok(Reply::bare(Status::Malformed));
+    }
+    // Not the keys: sshd asks for them as the login itself, also when a stranger knocks.
+    let logged = matches!(request, Request::Account { .. } | Request::MayChangePassword { .. } | Request::Why { .. });
+    if logged && !host.may_ask_again(asked.peer) {
+        return Ok(Reply::bare(Status::Busy));
+    }
     let root = asked.peer.is_root();
     let message = match request {
         Request::Status => Message::Status(host.status(root).await),
@@ -41,7 +51,8 @@ pub(super) async fn answer(
             Message::Verdict(host.may_change_password(&context, by_root && root).await)
         }
         Request::OpenSession { context } => match host.open_session(&context).await {
-            Ok(session) => Message::Session(session),
+            Ok(Some(session)) => Message::Session(session),
+            Ok(None) => Message::Verdict(Verdict { outcome: Outcome::UserUnknown, uid: None, info: None }),
             Err(reason) => Message::Failed(reason),
         },
         Request::CloseSession { context } => {
@@ -49,7 +60,7 @@ pub(super) async fn answer(
             Message::Done
         }
         Request::Authenticate { context, password } => {
-            let Ok(place) = host.enter(&context.user, asked.peer) else {
+            let Ok(place) = host.enter(&context, asked.peer).await else {
                 return Ok(Reply::bare(Status::Busy));
             };
             // At once, so that PAM knows within its 800 ms that somebody is working on it.
@@ -60,7 +71,7 @@ pub(super) async fn answer(
             if old.is_none() && !root {
                 return Ok(Reply::bare(Status::Denied));
             }
-            let Ok(place) = host.enter(&context.user, asked.peer) else {
+            let Ok(place) = host.enter(&context, asked.peer).await else {
                 return Ok(Reply::bare(Status::Busy));
             };
             line.working().await?;
@@ -70,16 +81,26 @@ pub(super) async fn answer(
     Ok(encode(&message))
 }
 
-/// Who may ask what: root everything, everybody how we are, a user about itself, and the daemon's own user for keys
-/// (`AuthorizedKeysCommandUser`).
+fn context_of(request: &Request) -> Option<&PamContext> {
+    match request {
+        Request::Authenticate { context, .. }
+        | Request::Account { context }
+        | Request::MayChangePassword { context, .. }
+        | Request::ChangePassword { context, .. }
+        | Request::OpenSession { context }
+        | Request::CloseSession { context } => Some(context),
+        _ => None,
+    }
+}
+
+/// Who may ask what: root everything, everybody how we are, a user about itself.
 async fn may(host: &Host, peer: Peer, request: &Request) -> bool {
     if peer.is_root() {
         return true;
     }
     match request {
         Request::Status | Request::Metrics => true,
-        Request::SshKeys { login } => peer.uid == host.own_uid() || host.is_own(peer.uid, login).await,
-        Request::Why { login, .. } => host.is_own(peer.uid, login).await,
+        Request::SshKeys { login } | Request::Why { login, .. } => host.is_own(peer.uid, login).await,
         Request::Authenticate { context, .. }
         | Request::Account { context }
         | Request::MayChangePassword { context, .. }

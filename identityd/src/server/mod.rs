@@ -5,9 +5,11 @@ mod limits;
 mod listing;
 mod lookup;
 mod message;
+mod pages;
 mod reply;
 
 pub use limits::Limits;
+pub use pages::Pages;
 pub use reply::Reply;
 
 use std::sync::Arc;
@@ -70,4 +72,4 @@ pub async fn serve(host: Arc<Host>, listener: UnixListener, mut stop: watch::Rec
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -70,10 +70,10 @@ impl Reply {
 }
 
 impl Drop for Reply {
-    /// A shadow record may hold a hash.
+    /// A shadow record, and a page of them, may hold hashes; the pages of the other lists are larger and hold none.
     fn drop(&mut self) {
         if let Payload::Owned(bytes) = &mut self.payload
-            && bytes.len() < 4096
+            && bytes.len() < 128 * 1024
         {
             bytes.zeroize();
         }

@@ -19,15 +19,15 @@ use crate::feed::Feed;
 use crate::local::LocalFiles;
 use crate::telemetry::Telemetry;
 
-struct World {
-    folder: tempfile::TempDir,
-    directory: Arc<TestDirectory>,
-    host: Arc<Host>,
+pub(crate) struct World {
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) directory: Arc<TestDirectory>,
+    pub(crate) host: Arc<Host>,
     _stop: watch::Sender<bool>,
 }
 
 impl World {
-    fn start(config: Config) -> Self {
+    pub(crate) fn start(config: Config) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         std::fs::write(path("passwd"), "root:x:0:0:root:/root:/bin/sh\nlocal:x:1500:1500::/:/bin/sh\n").unwrap();
@@ -144,6 +144,34 @@ async fn another_version_and_an_oversized_frame_are_told_and_closed() {
 }
 
 #[tokio::test]
+async fn without_the_magic_there_is_no_answer() {
+    let world = World::start(Config::default());
+    let mut stream = world.connect().await;
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n").await.unwrap();
+    assert!(read(&mut stream).await.is_err());
+}
+
+#[tokio::test]
+async fn a_page_of_shadow_goes_on_where_the_last_one_ended() {
+    let world = World::start(Config::default());
+    let logins = (0..450).map(|n| (4000 + n, a_login(&format!("l{n}"), 4000 + n)));
+    world.directory.logins.lock().unwrap().extend(logins);
+    let (mut after, mut counts) = (0_u32, Vec::new());
+    loop {
+        let (_, page) = world.ask(Op::ShadowList, &after.to_le_bytes()).await;
+        let head = ListHead::split(&page).unwrap().0;
+        counts.push(head.count);
+        if head.next_after == 0 {
+            break;
+        }
+        assert!(head.next_after > after);
+        after = head.next_after;
+    }
+    // ada, and the two that local accounts stand for are left out.
+    assert_eq!(counts.iter().sum::<u32>(), 451, "{counts:?}");
+}
+
+#[tokio::test]
 async fn a_request_that_trickles_is_cut_off() {
     let mut config = Config::default();
     config.server.request_timeout = Span::millis(100);
@@ -221,4 +249,98 @@ fn arbitrary_bytes_never_stop_the_server() {
             assert_eq!(world.ask(Op::PasswdByName, b"ada").await.0, Status::Found);
         });
     });
+}
+
+fn pam(user: &str) -> PamContext {
+    PamContext { service: "sshd".into(), user: user.into(), ..PamContext::default() }
+}
+
+#[tokio::test]
+async fn lists_that_hang_hold_up_neither_look_ups_nor_logins() {
+    let world = World::start(Config::default());
+    world.directory.hashes.lock().unwrap().insert("ada".into(), new_hash(b"correct horse").unwrap());
+    world.directory.lists_hang.store(true, Ordering::SeqCst);
+    let mut listers = Vec::new();
+    for _ in 0..200 {
+        let mut stream = world.connect().await;
+        let header = Header::request(Op::PasswdList, 7, 4, 5000);
+        stream.write_all(&header.to_bytes()).await.unwrap();
+        stream.write_all(&0_u32.to_le_bytes()).await.unwrap();
+        listers.push(stream);
+    }
+    assert_eq!(world.ask(Op::PasswdByName, b"ada").await.0, Status::Found);
+    for at in 0..100 {
+        assert_eq!(world.ask(Op::PasswdByName, format!("cold{at}").as_bytes()).await.0, Status::Absent);
+    }
+    let password = Secret::new(b"correct horse".to_vec());
+    let reply = world.message(&Request::Authenticate { context: pam("ada"), password }).await;
+    assert!(matches!(reply, Message::Verdict(verdict) if verdict.outcome == Outcome::Success));
+    assert!(world.host.cache().source().health().reachable);
+}
+
+#[tokio::test]
+async fn a_page_is_made_once_until_something_changes() {
+    let world = World::start(Config::default());
+    let asked = || world.directory.questions.load(Ordering::SeqCst);
+    let zero = 0_u32.to_le_bytes();
+    let first = world.ask(Op::PasswdList, &zero).await;
+    let before = asked();
+    assert_eq!(world.ask(Op::PasswdList, &zero).await, first);
+    assert_eq!(asked(), before);
+    world.directory.put(a_login("bob", 2005));
+    world.host.cache().flush().await;
+    assert_ne!(world.ask(Op::PasswdList, &zero).await, first);
+    let again = asked();
+    std::fs::write(world.folder.path().join("passwd"), "root:x:0:0:root:/root:/bin/sh\nbob:x:1500:1500::/:/bin/sh\n")
+        .unwrap();
+    world.host.read_local().unwrap();
+    world.ask(Op::PasswdList, &zero).await;
+    assert!(asked() > again);
+}
+
+#[tokio::test]
+async fn each_user_has_one_page_made_at_a_time() {
+    let pages = Pages::default();
+    let turn = pages.turn(2000).await.unwrap();
+    let soon = Duration::from_millis(10);
+    assert!(tokio::time::timeout(soon, pages.turn(2000)).await.is_err());
+    assert!(tokio::time::timeout(Duration::from_secs(5), pages.turn(2001)).await.is_ok());
+    drop(turn);
+    assert!(tokio::time::timeout(Duration::from_secs(5), pages.turn(2000)).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_login_without_shell_enters_only_while_its_groups_are_known() {
+    let world = World::start(Config::default());
+    let mut web = a_login("web", 2007);
+    web.capabilities = ["sftp".parse().unwrap()].into();
+    world.directory.logins.lock().unwrap().insert(2007, web);
+    world.directory.groups.lock().unwrap().insert(3007, a_group("sftp-only", 3007, &["web"]));
+    world.directory.no_groups.store(true, Ordering::SeqCst);
+    let outcome = async || match world.message(&Request::Account { context: pam("web") }).await {
+        Message::Verdict(verdict) => verdict.outcome,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(outcome().await, Outcome::Unavailable);
+    world.directory.no_groups.store(false, Ordering::SeqCst);
+    assert_eq!(outcome().await, Outcome::Success);
+    // Everything that the decision and sshd need is here now.
+    world.directory.down.store(true, Ordering::SeqCst);
+    assert_eq!(outcome().await, Outcome::Success);
+    assert_eq!(world.ask(Op::Initgroups, b"web").await.0, Status::Found);
+    assert_eq!(world.ask(Op::GroupByGid, &3007_u32.to_le_bytes()).await.0, Status::Found);
+    // One whose groups have never been seen does not enter, whatever else is known of it.
+    world.host.cache().flush().await;
+    assert_eq!(outcome().await, Outcome::Unavailable);
+}
+
+#[tokio::test]
+async fn a_group_with_a_local_name_among_its_members_is_packed_once() {
+    let world = World::start(Config::default());
+    let gid = 3000.try_into().unwrap();
+    let reply = async || match world.host.group_by_gid(gid, Duration::from_secs(5)).await {
+        crate::cache::Answer::Found(reply) => reply.payload().as_ptr(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(reply().await, reply().await);
 }

@@ -25,19 +25,29 @@ pub async fn listen(host: Arc<Host>, address: MetricsListen) -> std::io::Result<
         MetricsListen::Tcp(address) => {
             let listener = TcpListener::bind(address).await?;
             loop {
-                let (stream, _) = listener.accept().await?;
-                answer(&host, &places, stream);
+                match listener.accept().await {
+                    Ok((stream, _)) => answer(&host, &places, stream),
+                    Err(error) => later(&error).await,
+                }
             }
         }
         MetricsListen::Unix(path) => {
             let _ = std::fs::remove_file(&path);
             let listener = UnixListener::bind(&path)?;
             loop {
-                let (stream, _) = listener.accept().await?;
-                answer(&host, &places, stream);
+                match listener.accept().await {
+                    Ok((stream, _)) => answer(&host, &places, stream),
+                    Err(error) => later(&error).await,
+                }
             }
         }
     }
+}
+
+/// Out of descriptors or memory: no reason to give up the listener.
+async fn later(error: &std::io::Error) {
+    tracing::warn!(%error, "cannot accept a scraper; trying again");
+    tokio::time::sleep(Duration::from_millis(200)).await;
 }
 
 fn answer(host: &Arc<Host>, places: &Arc<Semaphore>, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {

@@ -58,7 +58,15 @@ pub(crate) struct Deadline {
 impl Deadline {
     /// From now on.
     pub(crate) fn new() -> Self {
-        let ms = with_patience(|patience| patience.ms(sys::coarse_ms()));
+        Self::after_ms(with_patience(|patience| patience.ms(sys::coarse_ms())))
+    }
+
+    /// From now on, the whole patience whatever was before.
+    pub(crate) fn patient() -> Self {
+        Self::after_ms(with_patience(|patience| patience.full_ms))
+    }
+
+    fn after_ms(ms: u64) -> Self {
         let begun_ns = sys::now_ns();
         Self { begun_ns, at: begun_ns.saturating_add(ms.saturating_mul(1_000_000)), full: ms != SHORT_MS }
     }

@@ -19,10 +19,13 @@ pub(super) fn ask(question: Question<'_>, deadline: Deadline) -> Result<Option<R
     let header = connection.fill(&mut header)?;
     let header = <[u8; HEADER]>::try_from(&*header).map_err(|_| Fault::Protocol)?;
     let header = Header::parse(&header).map_err(|_| Fault::Protocol)?;
-    if header.version != VERSION || header.id != id {
+    let status = Status::from_raw(header.kind);
+    // Id 0 comes from a daemon that refused before it read the question (docs/wire.md).
+    let refused = header.id == 0 && matches!(status, Some(Status::Busy | Status::Malformed | Status::Version));
+    if header.version != VERSION || (header.id != id && !refused) {
         return Err(Fault::Protocol);
     }
-    match Status::from_raw(header.kind) {
+    match status {
         Some(Status::Found) if header.len <= MAX_REPLY => Ok(Some(Reply { connection, left: header.len as usize })),
         Some(Status::Absent) => Ok(None),
         Some(Status::Unknown | Status::Busy) => {

@@ -62,6 +62,28 @@ fn an_answer_to_another_question_is_no_answer() {
 }
 
 #[test]
+fn a_refusal_of_the_connection_has_id_0_and_is_taken() {
+    let nameless = |status| {
+        World::answering(move |asked| {
+            let mut reply = asked.reply(status, b"");
+            reply[8..16].fill(0);
+            reply
+        })
+    };
+    for (status, errno) in [
+        (Status::Busy, libc::EAGAIN),
+        (Status::Malformed, libc::EPROTO),
+        (Status::Version, libc::EPROTO),
+        // No answer to anybody's question may come that way.
+        (Status::Absent, libc::EPROTO),
+        (Status::Found, libc::EPROTO),
+    ] {
+        let _world = nameless(status);
+        assert_eq!(by_name(getpwnam, "ana", 1024), unavailable(errno), "{status:?}");
+    }
+}
+
+#[test]
 fn another_version_and_another_protocol_are_no_answer() {
     for at in [0, 4] {
         let _world = World::answering(move |asked| with(asked.reply(Status::Absent, b""), at, b"??"));

@@ -59,6 +59,15 @@ fn every_limit_is_respected_and_no_gid_comes_twice() {
 }
 
 #[test]
+fn the_servers_own_groups_are_left_out_wherever_they_are() {
+    let groups: Vec<u32> = (0..200).map(|n| 6000 + n).collect();
+    let _world = finding(&[&[5000][..], &groups].concat()).with_local("a:x:6000:\nb:x:6063:u\nc:x:6064:\nd:x:6199:");
+    let wanted: Vec<u32> =
+        [5000].iter().chain(&groups).copied().filter(|gid| ![6000, 6063, 6064, 6199].contains(gid)).collect();
+    assert_eq!(initgroups(&[5000], 1, -1).2, wanted);
+}
+
+#[test]
 fn a_limit_below_what_is_there_adds_nothing() {
     let _world = finding(&[5000, 6000]);
     assert_eq!(initgroups(&[5000, 7000, 7001], 8, 2).2, [5000, 7000, 7001]);

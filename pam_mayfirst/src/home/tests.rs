@@ -31,6 +31,7 @@ fn world() -> World {
         create: true,
         mode: 0o710,
         skeleton: "/etc/skel".into(),
+        shell: true,
     };
     World { dir, session, roots: vec!["/home".into()] }
 }

@@ -71,6 +71,8 @@ CREATE TRIGGER unix_group_update BEFORE UPDATE ON unix_group FOR EACH ROW BEGIN
         CALL refuse('the gid of a group never changes: files carry it');
     ELSEIF NEW.name <> OLD.name AND EXISTS (SELECT 1 FROM reserved_name WHERE name = NEW.name) THEN
         CALL refuse('this group name is reserved for the system (table reserved_name)');
+    ELSEIF NEW.name <> OLD.name AND OLD.rule IS NOT NULL THEN
+        CALL refuse('sshd confines the members of this group by its name: set its rule to NULL first if you mean it');
     ELSEIF NEW.rule IS NOT NULL AND OLD.rule IS NULL AND EXISTS (SELECT 1 FROM group_member WHERE gid = OLD.gid) THEN
         CALL refuse('the group has members of its own: remove them before a rule derives them');
     END IF;
@@ -79,6 +81,8 @@ END;
 CREATE TRIGGER unix_group_delete BEFORE DELETE ON unix_group FOR EACH ROW BEGIN
     IF EXISTS (SELECT 1 FROM login WHERE gid = OLD.gid) THEN
         CALL refuse('logins have this as their primary group: give them another first');
+    ELSEIF OLD.rule IS NOT NULL THEN
+        CALL refuse('sshd confines the members of this group by its name: set its rule to NULL first if you mean it');
     END IF;
     DELETE FROM group_member WHERE gid = OLD.gid;
 END;

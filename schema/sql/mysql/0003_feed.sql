@@ -123,4 +123,6 @@ CREATE TRIGGER feed_membership_rename AFTER UPDATE ON membership FOR EACH ROW BE
     END IF;
 END;
 
-INSERT INTO unix_group (gid, name, rule) SELECT id, 'sftp-only', 'sftp-only' FROM next_id;
+-- Not INSERT … SELECT FROM next_id: the triggers write the table that the view reads.
+SET @gid = (SELECT id FROM next_id);
+INSERT INTO unix_group (gid, name, rule) VALUES (@gid, 'sftp-only', 'sftp-only');

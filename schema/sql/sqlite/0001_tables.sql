@@ -18,13 +18,21 @@ CREATE TABLE reserved_name (
     name TEXT NOT NULL PRIMARY KEY
 ) STRICT, WITHOUT ROWID;
 INSERT INTO reserved_name (name) VALUES
-    ('root'), ('daemon'), ('bin'), ('sys'), ('sync'), ('games'), ('man'), ('lp'), ('mail'), ('news'), ('uucp'), ('proxy'),
-    ('www-data'), ('backup'), ('list'), ('irc'), ('gnats'), ('nobody'), ('nogroup'), ('_apt'), ('adm'), ('tty'), ('disk'),
-    ('kmem'), ('dialout'), ('fax'), ('voice'), ('cdrom'), ('floppy'), ('tape'), ('sudo'), ('audio'), ('dip'), ('operator'),
-    ('src'), ('shadow'), ('utmp'), ('video'), ('sasl'), ('plugdev'), ('staff'), ('users'), ('wheel'), ('input'), ('sgx'),
-    ('kvm'), ('render'), ('crontab'), ('netdev'), ('ssl-cert'), ('messagebus'), ('sshd'), ('_ssh'), ('ssh'), ('postfix'),
-    ('postdrop'), ('dovecot'), ('dovenull'), ('mysql'), ('postgres'), ('docker'), ('lxd'), ('identityd'), ('halt'),
-    ('shutdown'), ('systemd-journal'), ('systemd-network'), ('systemd-resolve'), ('systemd-timesync');
+    ('_apt'), ('_chrony'), ('_rpc'), ('_ssh'), ('adm'), ('admin'), ('amavis'), ('ansible'), ('apache'), ('audio'), ('avahi'),
+    ('backup'), ('bin'), ('bind'), ('bluetooth'), ('cdrom'), ('ceph'), ('clamav'), ('colord'), ('crontab'), ('daemon'),
+    ('debian-exim'), ('debian-spamd'), ('dialout'), ('dip'), ('disk'), ('dnsmasq'), ('docker'), ('dovecot'), ('dovenull'),
+    ('fax'), ('floppy'), ('ftp'), ('fwupd-refresh'), ('games'), ('gdm'), ('geoclue'), ('gnats'), ('halt'), ('haproxy'),
+    ('identityd'), ('incus'), ('incus-admin'), ('input'), ('irc'), ('kmem'), ('kvm'), ('libvirt'), ('libvirt-dnsmasq'),
+    ('libvirt-qemu'), ('lightdm'), ('list'), ('lp'), ('lpadmin'), ('lxd'), ('mail'), ('mailman'), ('man'), ('memcache'),
+    ('messagebus'), ('munin'), ('mysql'), ('named'), ('netdev'), ('news'), ('nfsnobody'), ('nginx'), ('nobody'), ('nogroup'),
+    ('nslcd'), ('ntp'), ('ntpsec'), ('opendkim'), ('opendmarc'), ('operator'), ('pcscd'), ('pdns'), ('plugdev'), ('podman'),
+    ('polkitd'), ('postdrop'), ('postfix'), ('postgres'), ('proftpd'), ('prometheus'), ('proxy'), ('pulse'),
+    ('pulse-access'), ('puppet'), ('redis'), ('render'), ('root'), ('rtkit'), ('sambashare'), ('saned'), ('sasl'),
+    ('scanner'), ('sddm'), ('sgx'), ('shadow'), ('shutdown'), ('spamd'), ('src'), ('ssh'), ('sshd'), ('ssl-cert'), ('sssd'),
+    ('staff'), ('statd'), ('stunnel4'), ('sudo'), ('sync'), ('sys'), ('systemd-coredump'), ('systemd-journal'),
+    ('systemd-network'), ('systemd-oom'), ('systemd-resolve'), ('systemd-timesync'), ('tape'), ('tcpdump'), ('toor'),
+    ('tss'), ('tty'), ('unbound'), ('usbmux'), ('users'), ('utmp'), ('uucp'), ('uuidd'), ('vboxusers'), ('video'), ('voice'),
+    ('vsftpd'), ('wheel'), ('wireguard'), ('wireshark'), ('www-data'), ('zabbix');
 
 -- Who pays and owns.
 CREATE TABLE membership (

@@ -126,11 +126,15 @@ CREATE TRIGGER unix_group_update BEFORE UPDATE ON unix_group BEGIN
     WHERE NEW.name <> OLD.name AND EXISTS (SELECT 1 FROM unix_group WHERE name = NEW.name);
     SELECT RAISE(ABORT, 'this group name is reserved for the system (table reserved_name)')
     WHERE NEW.name <> OLD.name AND EXISTS (SELECT 1 FROM reserved_name WHERE name = NEW.name);
+    SELECT RAISE(ABORT, 'sshd confines the members of this group by its name: set its rule to NULL first if you mean it')
+    WHERE NEW.name <> OLD.name AND OLD.rule IS NOT NULL;
     SELECT RAISE(ABORT, 'the group has members of its own: remove them before a rule derives them')
     WHERE NEW.rule IS NOT NULL AND OLD.rule IS NULL AND EXISTS (SELECT 1 FROM group_member WHERE gid = OLD.gid);
 END;
 
 CREATE TRIGGER unix_group_delete BEFORE DELETE ON unix_group BEGIN
+    SELECT RAISE(ABORT, 'sshd confines the members of this group by its name: set its rule to NULL first if you mean it')
+    WHERE OLD.rule IS NOT NULL;
     SELECT RAISE(ABORT, 'logins have this as their primary group: give them another first')
     WHERE EXISTS (SELECT 1 FROM login WHERE gid = OLD.gid);
     DELETE FROM group_member WHERE gid = OLD.gid;

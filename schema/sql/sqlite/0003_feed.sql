@@ -1,5 +1,6 @@
 -- The feed: each trigger names the entries whose answers a statement may have altered. An update that changes nothing writes nothing.
--- A view takes the rows, so that the pause of a large import is in one place.
+-- A view takes the rows, so that the pause of a large import is in one place; what an import inserts looks at the pause itself as well,
+-- which halves the cost of a paused row.
 
 CREATE VIEW touched AS SELECT kind, name, id FROM change;
 
@@ -17,7 +18,7 @@ CREATE TRIGGER change_trim AFTER INSERT ON change WHEN NEW.generation % 1000 = 0
 END;
 
 -- Login: its name, its groups' lists of members when it is renamed, its own list of groups.
-CREATE TRIGGER feed_login_insert AFTER INSERT ON login BEGIN
+CREATE TRIGGER feed_login_insert AFTER INSERT ON login WHEN (SELECT feed_paused FROM directory) = 0 BEGIN
     INSERT INTO touched (kind, name, id) VALUES ('login', NEW.name, NEW.uid);
 END;
 
@@ -44,7 +45,7 @@ CREATE TRIGGER feed_login_delete AFTER DELETE ON login BEGIN
 END;
 
 -- Group.
-CREATE TRIGGER feed_group_insert AFTER INSERT ON unix_group BEGIN
+CREATE TRIGGER feed_group_insert AFTER INSERT ON unix_group WHEN (SELECT feed_paused FROM directory) = 0 BEGIN
     INSERT INTO touched (kind, name, id) VALUES ('group', NEW.name, NEW.gid);
     INSERT INTO touched (kind, name, id)
     SELECT 'login', l.name, l.uid FROM login AS l WHERE NEW.rule = 'sftp-only'
@@ -67,7 +68,7 @@ CREATE TRIGGER feed_group_delete AFTER DELETE ON unix_group BEGIN
 END;
 
 -- Members: the group's list, and the login's list of groups.
-CREATE TRIGGER feed_member_insert AFTER INSERT ON group_member BEGIN
+CREATE TRIGGER feed_member_insert AFTER INSERT ON group_member WHEN (SELECT feed_paused FROM directory) = 0 BEGIN
     INSERT INTO touched (kind, name, id) SELECT 'group', name, gid FROM unix_group WHERE gid = NEW.gid;
     INSERT INTO touched (kind, name, id) SELECT 'login', name, uid FROM login WHERE uid = NEW.uid;
 END;
@@ -78,7 +79,7 @@ CREATE TRIGGER feed_member_delete AFTER DELETE ON group_member BEGIN
 END;
 
 -- Capabilities: the login, and the groups whose members follow from them.
-CREATE TRIGGER feed_capability_insert AFTER INSERT ON login_capability BEGIN
+CREATE TRIGGER feed_capability_insert AFTER INSERT ON login_capability WHEN (SELECT feed_paused FROM directory) = 0 BEGIN
     INSERT INTO touched (kind, name, id) SELECT 'login', name, uid FROM login WHERE uid = NEW.uid;
     INSERT INTO touched (kind, name, id) SELECT 'group', name, gid FROM unix_group
     WHERE rule = 'sftp-only' AND NEW.capability IN ('sftp', 'shell');

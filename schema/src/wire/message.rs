@@ -2,7 +2,8 @@
 //!
 //! A field or variant is only ever added at the end, with a new [`VERSION`](super::frame::VERSION).
 
-use serde::{Deserialize, Serialize};
+use serde::de::Visitor;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::id::{GroupId, UserId};
@@ -13,8 +14,7 @@ use crate::record::Generation;
 pub const MAX_PASSWORD: usize = 511;
 
 /// A password on its way. Never printed; its memory is cleared.
-#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop, Serialize, Deserialize)]
-#[serde(transparent)]
+#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
 pub struct Secret(Vec<u8>);
 
 impl Secret {
@@ -37,6 +37,34 @@ impl std::fmt::Debug for Secret {
     }
 }
 
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_bytes(&self.0)
+    }
+}
+
+/// One copy of exactly the right size, straight from the frame: a vector that grows byte by byte would leave parts of the password behind in freed
+/// memory, and one that fails half-way would not be cleared.
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Bytes;
+
+        impl Visitor<'_> for Bytes {
+            type Value = Secret;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("the bytes of a password")
+            }
+
+            fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<Secret, E> {
+                Ok(Secret(bytes.to_vec()))
+            }
+        }
+
+        from.deserialize_bytes(Bytes)
+    }
+}
+
 /// What PAM knows about who is asking.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PamContext {
@@ -50,6 +78,19 @@ pub struct PamContext {
     pub tty: Option<String>,
     /// PAM_RUSER.
     pub remote_user: Option<String>,
+}
+
+/// Longest text of a [`PamContext`] in bytes. A host name has at most 255 (RFC 1035 §2.3.4) and the others are shorter; a byte that is not UTF-8
+/// arrives as three.
+pub const MAX_CONTEXT: usize = 768;
+
+impl PamContext {
+    /// Whether every text has a sensible length. What is longer would only fill a log.
+    #[must_use]
+    pub fn is_bounded(&self) -> bool {
+        let optional = [&self.remote_host, &self.tty, &self.remote_user].into_iter().flatten();
+        optional.chain([&self.service, &self.user]).all(|text| text.len() <= MAX_CONTEXT)
+    }
 }
 
 /// What PAM and identityctl ask.
@@ -83,7 +124,8 @@ pub enum Request {
         /// The new password.
         new: Secret,
     },
-    /// A session begins: what is its home to be? → [`Reply::Session`]. For root.
+    /// A session begins: what is its home to be? → [`Reply::Session`], or a
+    /// [`Verdict`] of [`Outcome::UserUnknown`]. For root.
     OpenSession {
         /// Who asks, for what.
         context: PamContext,
@@ -93,7 +135,7 @@ pub enum Request {
         /// Who asks, for what.
         context: PamContext,
     },
-    /// Lines for authorized_keys(5) → [`Reply::SshKeys`]. For root, the daemon's own user, and a user about itself.
+    /// Lines for authorized_keys(5) → [`Reply::SshKeys`]. For root, and for a user about itself.
     SshKeys {
         /// The login's name, not yet checked.
         login: String,
@@ -192,4 +234,22 @@ pub struct Session {
     pub mode: u32,
     /// What to copy into it.
     pub skeleton: String,
+    /// Has the capability `shell`. Without it sshd's process is confined to files.
+    pub shell: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_a_length_and_its_bytes() {
+        let secret = Secret::new(vec![0, 200, 7]);
+        let bytes = postcard::to_allocvec(&secret).unwrap();
+        assert_eq!(bytes, [3, 0, 200, 7]);
+        assert_eq!(bytes, postcard::to_allocvec(&vec![0_u8, 200, 7]).unwrap());
+        assert_eq!(postcard::from_bytes::<Secret>(&bytes).unwrap(), secret);
+        assert!(postcard::from_bytes::<Secret>(&bytes[..3]).is_err());
+        assert_eq!(format!("{secret:?}"), "Secret");
+    }
 }

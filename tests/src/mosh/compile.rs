@@ -37,7 +37,10 @@ impl Mosh {
 #[track_caller]
 fn compile(source: &Path, program: &PathBuf) {
     let made = |path: &Path| path.metadata().and_then(|data| data.modified()).ok();
-    if made(program).is_some_and(|when| made(source).is_some_and(|source| when > source)) {
+    let headers = source.parent().and_then(|folder| folder.read_dir().ok()).into_iter().flatten().flatten();
+    let headers = headers.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|end| end == "h"));
+    let newest = headers.filter_map(|header| made(&header)).chain(made(source)).max();
+    if made(program) > newest {
         return;
     }
     let directory = program.parent().unwrap_or(Path::new("."));

@@ -1,13 +1,19 @@
 //! identityd in a test machine: started, stopped, killed, paused, asked.
 
+use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
+
+use schema::wire::frame::{HEADER, Header, Op};
 
 use super::{Mosh, Output};
 
 /// What identityd writes to stderr.
 pub(super) const LOG: &str = "/var/log/identityd.log";
 const SOCKET: &str = "/run/identityd/socket";
+/// A name that nobody has.
+const NOBODY: &[u8; 13] = b"nobody-at-all";
 const PID: &str = "/run/identityd.pid";
 
 /// The daemon of a machine.
@@ -15,7 +21,7 @@ const PID: &str = "/run/identityd.pid";
 pub struct Daemon<'m>(&'m Mosh);
 
 impl Daemon<'_> {
-    /// Starts it as an init script does, and waits until it takes connections.
+    /// Starts it as an init script does, and waits until it answers a look-up.
     ///
     /// # Panics
     /// When it does not within 10 s.
@@ -25,7 +31,7 @@ impl Daemon<'_> {
         let mosh = self.0;
         mosh.wait_until("identityd answers", Duration::from_secs(10), |mosh| {
             assert!(self.alive(), "identityd ended at once:\n{}", mosh.journal());
-            UnixStream::connect(mosh.outside(SOCKET)).is_ok()
+            answers(&mosh.outside(SOCKET)).is_ok()
         });
     }
 
@@ -49,8 +55,7 @@ impl Daemon<'_> {
     /// When it does not end within 10 s.
     #[track_caller]
     pub fn stop(self) {
-        self.signal("TERM");
-        self.gone();
+        self.end("TERM");
     }
 
     /// Kills it, as a crash would.
@@ -59,8 +64,7 @@ impl Daemon<'_> {
     /// When it does not go.
     #[track_caller]
     pub fn kill(self) {
-        self.signal("KILL");
-        self.gone();
+        self.end("KILL");
     }
 
     /// Stops it in mid-air (SIGSTOP): connections are taken by the kernel, nothing answers.
@@ -82,8 +86,13 @@ impl Daemon<'_> {
     #[must_use]
     pub fn pid(self) -> Option<u32> {
         let pid = self.0.try_read(PID).ok()?.trim().parse().ok()?;
-        // A zombie has an empty one, and a pid that was given to another program another one.
-        self.0.try_read(&format!("/proc/{pid}/cmdline")).ok()?.contains("identityd").then_some(pid)
+        let proc = |file: &str| self.0.try_read(&format!("/proc/{pid}/{file}")).ok();
+        if proc("stat")?.rsplit_once(") ")?.1.starts_with(['Z', 'X']) {
+            return None;
+        }
+        // A pid that was given to another program has another one; in the middle of an execve(2) it is empty.
+        let command = proc("cmdline")?;
+        (command.is_empty() || command.contains("identityd")).then_some(pid)
     }
 
     /// Whether it runs.
@@ -98,11 +107,27 @@ impl Daemon<'_> {
         }
     }
 
+    /// Until it has been reaped: a zombie's other threads may still hold its lock.
     #[track_caller]
-    fn gone(self) {
-        self.0.wait_until("identityd has ended", Duration::from_secs(10), |_| !self.alive());
+    fn end(self, signal: &str) {
+        let pid = self.pid();
+        self.signal(signal);
+        if let Some(pid) = pid {
+            self.0.wait_until("identityd has ended", Duration::from_secs(10), |mosh| {
+                !mosh.exists(&format!("/proc/{pid}"))
+            });
+        }
         self.0.sh(&format!("rm -f {PID}"));
     }
+}
+
+/// Asks for a name; any answer will do.
+fn answers(socket: &Path) -> io::Result<()> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+    stream.write_all(&Header::request(Op::PasswdByName, 1, 13, 1000).to_bytes())?;
+    stream.write_all(NOBODY)?;
+    stream.read_exact(&mut [0; HEADER])
 }
 
 impl Mosh {
@@ -110,6 +135,18 @@ impl Mosh {
     #[must_use]
     pub fn daemon(&self) -> Daemon<'_> {
         Daemon(self)
+    }
+
+    /// Puts a line into a section of identityd's configuration; reload or start it afterwards.
+    ///
+    /// # Panics
+    /// When there is no such section.
+    #[track_caller]
+    pub fn configure(&self, section: &str, line: &str) {
+        const CONFIG: &str = "/etc/identityd/identityd.toml";
+        let (old, head) = (self.read(CONFIG), format!("[{section}]\n"));
+        assert!(old.contains(&head), "no section [{section}] in {CONFIG}");
+        self.write(CONFIG, &old.replace(&head, &format!("{head}{line}\n")));
     }
 
     /// Runs identityctl as root.

@@ -8,6 +8,7 @@ mod expect;
 mod files;
 mod login;
 mod services;
+mod wire;
 mod wiring;
 
 use std::fs::File;
@@ -18,10 +19,11 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 pub use build::Builder;
-pub use command::{Output, Running};
+pub use command::{Call, Output, Running};
 pub use daemon::Daemon;
 pub use login::Login;
 pub use services::{Auth, Sshd};
+pub use wire::Wire;
 
 use crate::places;
 use crate::skip::Refusal;

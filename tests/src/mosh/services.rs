@@ -117,7 +117,7 @@ impl Mosh {
             &format!(
                 "protocols = imap\nlisten = 127.0.0.1\nssl = no\ndisable_plaintext_auth = no\nlog_path = /var/log/dovecot.log\n\
                  mail_location = maildir:~/Maildir\nfirst_valid_uid = 1000\n\
-                 passdb {{\n driver = pam\n args = dovecot\n}}\nuserdb {{\n driver = passwd\n}}\n{configuration}\n"
+                 passdb {{\n driver = pam\n args = session=yes dovecot\n}}\nuserdb {{\n driver = passwd\n}}\n{configuration}\n"
             ),
         );
         self.background("exec dovecot -F");

@@ -27,13 +27,13 @@ impl Mosh {
             Some(layer) => Self::boot(&[&[layer], &trees[..]].concat(), None),
             None => {
                 let mosh = Self::boot(&trees, None)?;
-                mosh.wire();
+                mosh.wire_up();
                 Ok(mosh)
             }
         }
     }
 
-    fn wire(&self) {
+    fn wire_up(&self) {
         self.run([SETUP, "enable"]).success();
     }
 }
@@ -72,6 +72,6 @@ fn layer(trees: &[PathBuf], stamp: &str) -> Result<Option<PathBuf>, Refusal> {
 
 fn make(trees: &[PathBuf], layer: &Path) -> Result<(), Refusal> {
     let mosh = Mosh::boot(trees, Some(layer))?;
-    mosh.wire();
+    mosh.wire_up();
     Ok(())
 }

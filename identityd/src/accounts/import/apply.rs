@@ -45,7 +45,8 @@ impl Accounts {
             done = done.saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
             progress(done);
         };
-        for name in &plan.memberships {
+        let there = work.membership_ids().await?;
+        for name in plan.memberships.iter().filter(|name| !there.contains_key(name.as_str())) {
             work.add_membership(&Membership { name: name.clone(), title: Gecos::default() }).await?;
         }
         step(plan.memberships.len());
@@ -57,7 +58,7 @@ impl Accounts {
             step(batch.len());
         }
         for batch in plan.logins.chunks(BATCH) {
-            let rows = batch.iter().map(|planned| row(planned, &memberships)).collect();
+            let rows = batch.iter().map(|planned| row(planned, &memberships)).collect::<Result<_, _>>()?;
             work.insert(
                 "INSERT INTO login (uid, name, gid, gecos, home, shell, status, password_hash, last_change, min_days, max_days, \
                  warn_days, inactive_days, expires, membership_id) SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, \
@@ -127,9 +128,14 @@ impl Work {
     }
 }
 
-fn row(planned: &PlannedLogin, memberships: &HashMap<String, i64>) -> Value {
+fn row(planned: &PlannedLogin, memberships: &HashMap<String, i64>) -> Result<Value, AccountsError> {
     let login = &planned.login;
-    json!([
+    // The generation does not count memberships: one may have gone since the plan was made.
+    let membership = match &login.membership {
+        Some(name) => Some(memberships.get(name.as_str()).ok_or(AccountsError::Directory(DirectoryError::Conflict))?),
+        None => None,
+    };
+    Ok(json!([
         login.uid.raw(),
         login.name.as_str(),
         login.gid.raw(),
@@ -144,6 +150,6 @@ fn row(planned: &PlannedLogin, memberships: &HashMap<String, i64>) -> Value {
         login.aging.warn_days,
         login.aging.inactive_days,
         login.aging.expires.map(Date::days),
-        login.membership.as_ref().and_then(|name| memberships.get(name.as_str())),
-    ])
+        membership,
+    ]))
 }

@@ -42,6 +42,8 @@ struct Planner {
     new_groups: HashMap<GroupName, GroupId>,
     new_gids: HashSet<GroupId>,
     new_logins: HashSet<LoginName>,
+    /// Logins of the source that the directory has with the same uid.
+    same_logins: HashSet<LoginName>,
     /// Gids whose group of the source is new or there already.
     sound_gids: HashSet<GroupId>,
     /// Gids of the source whose group is not taken.
@@ -60,6 +62,7 @@ impl Planner {
             new_groups: HashMap::new(),
             new_gids: HashSet::new(),
             new_logins: HashSet::new(),
+            same_logins: HashSet::new(),
             sound_gids: HashSet::new(),
             lost_gids: HashMap::new(),
             unchanged: 0,
@@ -138,6 +141,7 @@ impl Planner {
                 );
                 return self.refuse_login(&origin, shadow.as_ref(), &name, &reason);
             }
+            self.same_logins.insert(name.clone());
             let (outer, inner) = differences(there, &login, *hash == password);
             let keeps = |at: &Origin, fields: &[&str], planner: &mut Self| {
                 if fields.is_empty() {
@@ -206,17 +210,28 @@ impl Planner {
         let there = self.stock.groups.get(name.as_str());
         let mut unknown = Vec::new();
         let mut absent = Vec::new();
+        let mut strangers = Vec::new();
         for member in members {
-            if there.is_some_and(|group| group.members.binary_search(member).is_ok()) {
-                continue;
-            }
-            if self.new_logins.contains(member) || (new && self.stock.logins.contains_key(member.as_str())) {
+            let same = self.same_logins.contains(member);
+            if self.new_logins.contains(member) || (new && same) {
                 self.members.push((*gid, member.clone()));
-            } else if self.stock.logins.contains_key(member.as_str()) {
+            } else if !same && self.stock.logins.contains_key(member.as_str()) {
+                // A name is not a person: two servers may each have had an ana, and her files must not become the other one's.
+                strangers.push(member.as_str());
+            } else if there.is_some_and(|group| group.members.binary_search(member).is_ok()) {
+                // It is a member already.
+            } else if same {
                 absent.push(member.as_str());
             } else {
                 unknown.push(member.as_str());
             }
+        }
+        if !strangers.is_empty() {
+            let reason = format!(
+                "left out is the member{}: the directory's login of this name has another uid, so it may be somebody else",
+                several(&strangers)
+            );
+            self.finding(&candidate.origin, Fate::Noted, name.as_str(), reason);
         }
         if !unknown.is_empty() {
             let reason = format!("there is no login for the member{}", several(&unknown));
@@ -225,7 +240,7 @@ impl Planner {
         if !absent.is_empty() {
             let reason = format!("it is in the directory without the member{}: that stays", several(&absent));
             self.finding(&candidate.origin, Fate::Kept, name.as_str(), reason);
-        } else if !new && unknown.is_empty() {
+        } else if !new && unknown.is_empty() && strangers.is_empty() {
             self.unchanged += 1;
         }
     }

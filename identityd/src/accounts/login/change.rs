@@ -106,6 +106,7 @@ impl Accounts {
         .bind(membership);
         work.execute(update).await?;
         work.set_capabilities(uid, &old.capabilities, change).await?;
+        work.set_aging(uid, &change.aging.of(&old.aging)).await?;
         let mut now = name;
         if let Some(new) = change.name.as_ref().filter(|new| *new != name) {
             warnings.extend(work.rename(&old, new).await?);
@@ -166,14 +167,7 @@ impl Accounts {
     pub async fn login_aging(&self, name: &LoginName, change: &AgingChange) -> Result<Done<Aging>, AccountsError> {
         let mut work = self.begin().await?;
         let old = work.login(name).await?;
-        let aging = Aging {
-            last_change: change.last_change.unwrap_or(old.aging.last_change),
-            min_days: change.min_days.unwrap_or(old.aging.min_days),
-            max_days: change.max_days.unwrap_or(old.aging.max_days),
-            warn_days: change.warn_days.unwrap_or(old.aging.warn_days),
-            inactive_days: change.inactive_days.unwrap_or(old.aging.inactive_days),
-            expires: change.expires.unwrap_or(old.aging.expires),
-        };
+        let aging = change.of(&old.aging);
         work.set_aging(i64::from(old.uid.raw()), &aging).await?;
         work.finish(aging, Vec::new()).await
     }
@@ -184,6 +178,20 @@ impl Accounts {
         work.execute(sqlx::query("UPDATE login SET status = ?2 WHERE uid = ?1").bind(uid).bind(status_text(status)))
             .await?;
         work.finish((), Vec::new()).await
+    }
+}
+
+impl AgingChange {
+    /// The aging that this change makes of `old`.
+    fn of(&self, old: &Aging) -> Aging {
+        Aging {
+            last_change: self.last_change.unwrap_or(old.last_change),
+            min_days: self.min_days.unwrap_or(old.min_days),
+            max_days: self.max_days.unwrap_or(old.max_days),
+            warn_days: self.warn_days.unwrap_or(old.warn_days),
+            inactive_days: self.inactive_days.unwrap_or(old.inactive_days),
+            expires: self.expires.unwrap_or(old.expires),
+        }
     }
 }
 

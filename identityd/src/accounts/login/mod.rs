@@ -92,10 +92,12 @@ pub struct LoginChange {
     pub add_capabilities: Capabilities,
     /// Capabilities to take away.
     pub remove_capabilities: Capabilities,
+    /// Password aging.
+    pub aging: AgingChange,
 }
 
 /// What to change of the password aging (chage(1)); `None` stays, `Some(None)` empties the field.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AgingChange {
     /// Day of the last change; 1970-01-01 forces one at the next login.
     pub last_change: Option<Option<Date>>,

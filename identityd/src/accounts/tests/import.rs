@@ -16,7 +16,7 @@ const SHADOW: &str =
     "ana:$6$salt$NEWHASH:19000:0:99999:7:::\nweb:!$y$j9T$abc$def:19001::::30:19500:\nluz:*:0:0:99999:7:::\n";
 const GROUP: &str = "ana:x:2001:\nweb:x:2002:\nluz:x:2003:\nteam:x:2500:ana,luz\n";
 
-fn files(passwd: &str, shadow: &str, group: &str) -> Files {
+pub(super) fn files(passwd: &str, shadow: &str, group: &str) -> Files {
     Files {
         passwd: Some(File::new("passwd", passwd)),
         shadow: Some(File::new("shadow", shadow)),
@@ -24,17 +24,17 @@ fn files(passwd: &str, shadow: &str, group: &str) -> Files {
     }
 }
 
-async fn plan(world: &World, files: &Files) -> Plan {
+pub(super) async fn plan(world: &World, files: &Files) -> Plan {
     world.accounts.import_plan(files, &Options::default()).await.unwrap()
 }
 
-async fn import(world: &World, files: &Files) -> Plan {
+pub(super) async fn import(world: &World, files: &Files) -> Plan {
     let plan = plan(world, files).await;
     world.accounts.import_apply(&plan, &mut |_| ()).await.unwrap();
     plan
 }
 
-fn of<'a>(plan: &'a Plan, file: &str, line: u64) -> Vec<&'a Finding> {
+pub(super) fn of<'a>(plan: &'a Plan, file: &str, line: u64) -> Vec<&'a Finding> {
     plan.findings.iter().filter(|finding| finding.origin.file == file && finding.origin.line == line).collect()
 }
 

@@ -1,9 +1,13 @@
 //! The operations against a real SQLite file, and the rules that the database holds against raw SQL.
 
 mod files;
+mod groups;
 mod import;
+mod memberships;
+mod merge;
 mod operations;
 mod rules;
+mod writers;
 
 use schema::capability::Capabilities;
 use schema::name::LoginName;

@@ -95,6 +95,8 @@ const REFUSED: &[(&str, &str)] = &[
     ("INSERT INTO membership (name) VALUES ('Radio')", "membership name"),
     ("DELETE FROM unix_group WHERE name = 'luz'", "primary group"),
     ("INSERT INTO group_member (gid, uid) VALUES (1000000, 1000001)", "a rule derives the members"),
+    ("DELETE FROM unix_group WHERE name = 'sftp-only'", "sshd confines the members"),
+    ("UPDATE unix_group SET name = 'sftp' WHERE name = 'sftp-only'", "sshd confines the members"),
     ("INSERT INTO group_member (gid, uid) VALUES (77777, 1000001)", "no group of this gid"),
     ("INSERT INTO group_member (gid, uid) VALUES (1000001, 77777)", "no login of this uid"),
     ("INSERT INTO login_capability (uid, capability) VALUES (77777, 'mail')", "no login of this uid"),

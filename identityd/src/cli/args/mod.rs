@@ -64,7 +64,7 @@ pub enum Command {
     Status,
     /// Print the metrics of identityd in Prometheus' text format.
     Metrics,
-    /// Check what this host needs to know the logins: nsswitch, PAM, sshd, permissions, daemon, clock. Says how to mend each finding.
+    /// Check what this host needs to know the logins: nsswitch, PAM, sshd, sudoers, permissions, directory, daemon, clock. Says how to mend each finding.
     ///
     /// Exits with 1 if a finding is an error; warnings alone exit with 0.
     Doctor,
@@ -80,8 +80,8 @@ pub enum Command {
     },
     /// Print the ssh keys of a login as lines of authorized_keys(5).
     ///
-    /// Made for sshd: "AuthorizedKeysCommand /usr/bin/identityctl ssh-keys %u", "AuthorizedKeysCommandUser identityd".
-    /// A login that is not in the directory has no keys, which is no error.
+    /// Made for sshd: "AuthorizedKeysCommand /usr/bin/identityctl ssh-keys %u", "AuthorizedKeysCommandUser %u".
+    /// A login that is not in the directory, root and every name in /etc/passwd have no keys here, which is no error.
     SshKeys {
         /// The login.
         #[arg(allow_hyphen_values = true)]

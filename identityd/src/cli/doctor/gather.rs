@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use super::host::{self, Fact, Kind};
-use super::{Finding, nsswitch, pam, sshd};
+use super::{Finding, nsswitch, pam, sshd, sudoers};
 
 /// All findings that need no daemon.
 pub(super) fn all() -> Vec<Finding> {
@@ -21,6 +21,9 @@ pub(super) fn all() -> Vec<Finding> {
     findings.extend(pam::check(&pam_files()));
     if Path::new("/usr/sbin/sshd").exists() {
         findings.extend(sshd_findings());
+    }
+    if Path::new("/etc/sudoers").exists() {
+        findings.extend(sudoers::check(&sudoers_files(), &read("/etc/group")));
     }
     // Where unscd and nscd listen (nscd(8)).
     let nscd = fs::symlink_metadata("/var/run/nscd/socket").is_ok();
@@ -75,6 +78,14 @@ fn module(name: &str, folder: &str) -> Finding {
 fn pam_files() -> BTreeMap<String, String> {
     let entries = fs::read_dir("/etc/pam.d").into_iter().flatten().flatten();
     entries.filter_map(|entry| Some((entry.file_name().into_string().ok()?, lossy(&entry.path())?))).collect()
+}
+
+/// Those that can be read; others than root read none.
+fn sudoers_files() -> Vec<(String, String)> {
+    let folder = fs::read_dir("/etc/sudoers.d").into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut paths: Vec<_> = folder.chain(["/etc/sudoers".into()]).collect();
+    paths.sort();
+    paths.iter().filter_map(|path| Some((path.display().to_string(), lossy(path)?))).collect()
 }
 
 fn sshd_findings() -> Vec<Finding> {

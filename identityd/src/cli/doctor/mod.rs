@@ -1,14 +1,16 @@
 //! `identityctl doctor`: checks what this host needs to know the logins, and says how to mend each finding.
 //!
-//! The judgements are functions over texts and facts; only [`gather`] and [`daemon`] look at the host.
+//! The judgements are functions over texts and facts; only [`gather`], [`directory`] and [`daemon`] look at the host.
 
 mod daemon;
+mod directory;
 mod gather;
 mod host;
 mod nsswitch;
 mod pam;
 mod pam_stack;
 mod sshd;
+mod sudoers;
 
 use serde::Serialize;
 use serde_json::json;
@@ -62,6 +64,7 @@ impl Finding {
 
 pub(super) fn run(output: &Output) -> Result<Exit, CliError> {
     let mut findings = gather::all();
+    findings.push(directory::check());
     findings.extend(daemon::check());
     let count = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
     let errors = count(Severity::Error);

@@ -20,13 +20,6 @@ struct Scenario {
     expected: Expected,
 }
 
-impl Scenario {
-    /// Whether it is about an account of /etc/passwd.
-    fn local(&self) -> bool {
-        self.about.contains("local account")
-    }
-}
-
 #[derive(Clone, Copy)]
 enum Expected {
     Admitted,
@@ -164,6 +157,37 @@ const PASSWORD: &[Scenario] = &[
     },
 ];
 
+const SESSION: &[Scenario] = &[
+    Scenario {
+        about: "the session of a directory login",
+        local: false,
+        ours: Code::Success,
+        unix: Code::Success,
+        expected: Expected::Admitted,
+    },
+    Scenario {
+        about: "the session of a local account while identityd is away",
+        local: true,
+        ours: Code::AuthinfoUnavail,
+        unix: Code::Success,
+        expected: Expected::Admitted,
+    },
+    Scenario {
+        about: "the session of an account that neither this server nor the directory has",
+        local: false,
+        ours: Code::UserUnknown,
+        unix: Code::Success,
+        expected: Expected::Admitted,
+    },
+    Scenario {
+        about: "a login without shell that cannot be confined to sftp",
+        local: false,
+        ours: Code::SessionErr,
+        unix: Code::Success,
+        expected: Expected::Denied,
+    },
+];
+
 /// Judges the files of /etc/pam.d, by name.
 pub(super) fn check(files: &BTreeMap<String, String>) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -200,12 +224,10 @@ fn judge(file: &str, stack: &[Line], scenario: &Scenario) -> Option<Finding> {
     let code = run(stack, |module| match module {
         OURS => scenario.ours,
         "pam_unix.so" => scenario.unix,
+        // pam_localuser(8): is the name in /etc/passwd?
         "pam_localuser.so" if scenario.local => Code::Success,
         "pam_localuser.so" => Code::PermDenied,
         "pam_permit.so" => Code::Success,
-        // pam_localuser(8): is the name in /etc/passwd?
-        "pam_localuser.so" if scenario.local() => Code::Success,
-        "pam_localuser.so" => Code::PermDenied,
         "pam_deny.so" => Code::AuthErr,
         // Nothing is known about the others: they stay out of it.
         _ => Code::Ignore,
@@ -229,12 +251,17 @@ fn check_session(files: &BTreeMap<String, String>) -> Vec<Finding> {
     let mut findings = Vec::new();
     let stack = lines(files, "common-session", "session");
     if !stack.iter().any(|line| line.module == OURS) {
-        findings.push(Finding::warning(
+        findings.push(Finding::error(
             CHECK,
-            format!("/etc/pam.d/common-session has no line for {OURS}: missing homes are not created"),
+            format!(
+                "/etc/pam.d/common-session has no line for {OURS}: logins without shell are not confined to sftp, and homes not created"
+            ),
             UPDATE,
         ));
-    } else if stack.iter().any(|line| line.module == "pam_mkhomedir.so") {
+        return findings;
+    }
+    findings.extend(SESSION.iter().filter_map(|scenario| judge("common-session", &stack, scenario)));
+    if stack.iter().any(|line| line.module == "pam_mkhomedir.so") {
         findings.push(Finding::warning(
             CHECK,
             "/etc/pam.d/common-session has pam_mkhomedir beside pam_mayfirst: both create homes, with different modes",
@@ -271,7 +298,7 @@ mod tests {
     const AUTH_STACK: &str = "auth [success=1 default=ignore] pam_localuser.so\nauth [success=2 ignore=ignore user_unknown=ignore default=die] pam_mayfirst.so\nauth [success=1 default=ignore] pam_unix.so nullok try_first_pass\nauth requisite pam_deny.so\nauth required pam_permit.so\n";
     const ACCOUNT_STACK: &str = "account [success=1 default=ignore] pam_localuser.so\naccount [success=2 new_authtok_reqd=done ignore=ignore user_unknown=ignore default=die] pam_mayfirst.so\naccount [success=1 new_authtok_reqd=done default=ignore] pam_unix.so\naccount requisite pam_deny.so\naccount required pam_permit.so\n";
     const PASSWORD_STACK: &str = "password [success=2 default=ignore] pam_unix.so obscure yescrypt\npassword [success=1 ignore=ignore user_unknown=ignore default=die] pam_mayfirst.so\npassword requisite pam_deny.so\npassword required pam_permit.so\n";
-    const SESSION_STACK: &str = "session required pam_unix.so\nsession optional pam_mayfirst.so\n";
+    const SESSION_STACK: &str = "session required pam_unix.so\nsession [success=1 default=ignore] pam_localuser.so\nsession [success=ok ignore=ignore user_unknown=ignore default=die] pam_mayfirst.so\n";
 
     fn host(change: impl Fn(&mut BTreeMap<String, String>)) -> Vec<Finding> {
         let mut files: BTreeMap<String, String> = [
@@ -308,6 +335,15 @@ mod tests {
     }
 
     #[test]
+    fn a_session_that_ignores_our_refusal_is_found() {
+        let ours = "[success=ok ignore=ignore user_unknown=ignore default=die]";
+        let findings = replaced("common-session", ours, "optional");
+        assert!(findings.iter().any(|finding| finding.what.contains("cannot be confined")), "{findings:#?}");
+        let findings = replaced("common-session", ours, "required");
+        assert!(findings.iter().any(|finding| finding.what.contains("neither this server nor")), "{findings:#?}");
+    }
+
+    #[test]
     fn pam_unix_ending_the_stack_before_us_is_found() {
         let findings = host(|files| {
             files.insert("common-account".into(), "account [success=1 new_authtok_reqd=done default=ignore] pam_unix.so\naccount requisite pam_deny.so\naccount required pam_permit.so\naccount [success=ok ignore=ignore default=bad] pam_mayfirst.so\n".into());
@@ -334,20 +370,8 @@ mod tests {
     fn missing_lines_are_found() {
         assert_eq!(worst(&replaced("common-account", "pam_mayfirst.so", "pam_other.so")), Severity::Error);
         assert_eq!(worst(&replaced("common-auth", "pam_mayfirst.so", "pam_other.so")), Severity::Error);
-        assert_eq!(worst(&replaced("common-session", "pam_mayfirst.so", "pam_other.so")), Severity::Warning);
+        assert_eq!(worst(&replaced("common-session", "pam_mayfirst.so", "pam_other.so")), Severity::Error);
         assert_eq!(worst(&replaced("sshd", "@include common-account", "")), Severity::Error);
-    }
-
-    #[test]
-    fn a_stack_that_passes_local_accounts_by_is_fine() {
-        let findings = host(|files| {
-            for kind in ["auth", "account"] {
-                let text =
-                    format!("{kind} [success=1 default=ignore] pam_localuser.so\n{}", files[&format!("common-{kind}")]);
-                files.insert(format!("common-{kind}"), text);
-            }
-        });
-        assert_eq!(worst(&findings), Severity::Ok, "{findings:#?}");
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub(super) enum Code {
     NewAuthtokReqd,
     AuthtokErr,
     Maxtries,
+    SessionErr,
     Ignore,
 }
 
@@ -29,6 +30,7 @@ impl Code {
             Self::NewAuthtokReqd => "new_authtok_reqd",
             Self::AuthtokErr => "authtok_err",
             Self::Maxtries => "maxtries",
+            Self::SessionErr => "session_err",
             Self::Ignore => "ignore",
         }
     }

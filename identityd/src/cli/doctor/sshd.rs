@@ -20,11 +20,11 @@ pub(super) fn check(config: &str) -> Vec<Finding> {
     match global("authorizedkeyscommand") {
         Some(command) if command.contains("identityctl ssh-keys") && command.contains("%u") => {
             let user = global("authorizedkeyscommanduser").unwrap_or_default();
-            if user != "identityd" && user != "root" {
+            if user != "%u" && user != "root" {
                 findings.push(Finding::error(
                     CHECK,
-                    format!("AuthorizedKeysCommandUser is {user:?}: identityd gives keys to root and identityd only"),
-                    "write in sshd_config: AuthorizedKeysCommandUser identityd",
+                    format!("AuthorizedKeysCommandUser is {user:?}: identityd gives keys to root and to the login itself only"),
+                    "write in sshd_config: AuthorizedKeysCommandUser %u",
                 ));
             }
         }
@@ -134,7 +134,8 @@ mod tests {
     #[test]
     fn keys_need_the_command_and_a_user_that_may_ask() {
         assert_eq!(worst(&check(&GOOD.replace("ssh-keys %u", "ssh-keys"))), Severity::Warning);
-        assert_eq!(worst(&check(&GOOD.replace("CommandUser identityd", "CommandUser nobody"))), Severity::Error);
+        assert_eq!(worst(&check(&GOOD.replace("CommandUser %u", "CommandUser nobody"))), Severity::Error);
+        assert_eq!(worst(&check(&GOOD.replace("CommandUser %u", "CommandUser identityd"))), Severity::Error);
     }
 
     #[test]

@@ -53,15 +53,21 @@ pub(crate) fn translate(path: &Path, error: &sqlx::Error) -> DirectoryError {
                 _ => unavailable(format!("SQLite says: {text}")),
             }
         }
-        sqlx::Error::PoolTimedOut => {
-            unavailable("all connections to it are busy; it may be on a slow disk or locked by another program".into())
-        }
+        // All connections are in use. A connection that cannot be made gives the error of SQLite instead.
+        sqlx::Error::PoolTimedOut => DirectoryError::Crowded { directory },
         sqlx::Error::Io(io) => unavailable(io.to_string()),
         sqlx::Error::ColumnDecode { .. } | sqlx::Error::ColumnNotFound(_) | sqlx::Error::Decode(_) => {
             damaged(format!("{error}; the tables are not those that this version knows"))
         }
         other => unavailable(other.to_string()),
     }
+}
+
+/// Whether a full disk, a file system that is mounted read-only, or the like may be why it could not be opened: reading a database in WAL mode
+/// needs `-shm`, which is a file that has to be written.
+pub(super) fn is_about_writing(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(inner) = error else { return false };
+    matches!(primary(inner.as_ref()), code::READONLY | code::IOERR | code::FULL | code::CANTOPEN)
 }
 
 /// The text of a violated rule, without SQLite's prefix.

@@ -81,6 +81,14 @@ fn check(path: &Path, found: &std::fs::Metadata) -> Result<(), DirectoryError> {
     Ok(())
 }
 
+/// Whether all that was committed is in the file itself. Nothing of a write-ahead log may be left: reading past it would give old answers.
+pub(super) fn is_folded(path: &Path) -> bool {
+    match std::fs::symlink_metadata(beside(path, "-wal")) {
+        Ok(found) => found.len() == 0,
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    }
+}
+
 fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);

@@ -27,8 +27,8 @@ pub(super) enum Fresh {
 }
 
 /// Brings the schema to this version. One transaction: an interruption leaves what was there.
-pub(super) async fn run(path: &Path, writer: &SqlitePool, fresh: Fresh) -> Result<(), DirectoryError> {
-    let database = |error: sqlx::Error| translate(path, &error);
+pub(super) async fn run(path: &Path, writer: &SqlitePool, fresh: Fresh) -> Result<(), Refusal> {
+    let database = |error: sqlx::Error| Refusal::of(path, &error);
     let mut connection = writer.acquire().await.map_err(database)?;
     if state(path, &mut connection).await? == State::Version(MIGRATIONS.len()) {
         return Ok(());
@@ -39,7 +39,7 @@ pub(super) async fn run(path: &Path, writer: &SqlitePool, fresh: Fresh) -> Resul
         State::Version(version) => version,
         State::Blank if fresh == Fresh::Allowed => 0,
         State::Blank => {
-            return Err(super::files::unavailable(path, "it is empty; create it with: identityctl init".into()));
+            return Err(super::files::unavailable(path, "it is empty; create it with: identityctl init".into()).into());
         }
     };
     for migration in MIGRATIONS.iter().skip(applied) {
@@ -50,6 +50,38 @@ pub(super) async fn run(path: &Path, writer: &SqlitePool, fresh: Fresh) -> Resul
     transaction.commit().await.map_err(database)
 }
 
+/// Whether a directory that can only be read has the schema of this version.
+pub(super) async fn check(path: &Path, reader: &SqlitePool) -> Result<(), DirectoryError> {
+    let mut connection = reader.acquire().await.map_err(|error| translate(path, &error))?;
+    match state(path, &mut connection).await.map_err(|refusal| refusal.error)? {
+        State::Version(version) if version == MIGRATIONS.len() => Ok(()),
+        State::Version(_) | State::Blank => Err(super::files::unavailable(
+            path,
+            "its schema is older than this program, and cannot be changed now".into(),
+        )),
+    }
+}
+
+/// Why it was not opened.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) error: DirectoryError,
+    /// Something could not be written; reading may do.
+    pub(super) for_writing: bool,
+}
+
+impl Refusal {
+    pub(super) fn of(path: &Path, error: &sqlx::Error) -> Self {
+        Self { error: translate(path, error), for_writing: super::error::is_about_writing(error) }
+    }
+}
+
+impl From<DirectoryError> for Refusal {
+    fn from(error: DirectoryError) -> Self {
+        Self { error, for_writing: false }
+    }
+}
+
 #[derive(Debug, PartialEq, Eq)]
 enum State {
     /// No table at all.
@@ -58,17 +90,18 @@ enum State {
     Version(usize),
 }
 
-async fn state(path: &Path, connection: &mut SqliteConnection) -> Result<State, DirectoryError> {
+async fn state(path: &Path, connection: &mut SqliteConnection) -> Result<State, Refusal> {
     let row = sqlx::query(
         "SELECT (SELECT application_id FROM pragma_application_id), (SELECT user_version FROM pragma_user_version), \
          (SELECT count(*) FROM sqlite_schema)",
     )
     .fetch_one(connection)
     .await
-    .map_err(|error| translate(path, &error))?;
+    .map_err(|error| Refusal::of(path, &error))?;
     let number = |at| row.try_get_unchecked::<i64, usize>(at).unwrap_or(-1);
     let (application, version, tables) = (number(0), number(1), number(2));
-    let damaged = |reason: String| DirectoryError::Damaged { directory: path.display().to_string(), reason };
+    let damaged =
+        |reason: String| Refusal::from(DirectoryError::Damaged { directory: path.display().to_string(), reason });
     if application == 0 && version == 0 && tables == 0 {
         return Ok(State::Blank);
     }

@@ -8,6 +8,7 @@ pub(crate) mod reading;
 pub(crate) mod rows;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
@@ -16,7 +17,7 @@ pub use owner::{AsOwner, OwnerError};
 
 use super::DirectoryError;
 use files::Found;
-use migrate::Fresh;
+use migrate::{Fresh, Refusal};
 
 /// An open SQLite directory. Cheap to clone; clones share the connections.
 #[derive(Debug, Clone)]
@@ -24,10 +25,12 @@ pub struct SqliteDirectory {
     path: PathBuf,
     reader: SqlitePool,
     writer: SqlitePool,
+    /// Why it can only be read.
+    read_only: Option<Arc<str>>,
 }
 
-/// Look-ups take tens of microseconds; four at once saturate one disk's page cache.
-const READERS: u32 = 4;
+/// One for each question that identityd has under way at one time (`cache::Source`), and one that is still ending after its caller has left.
+const READERS: u32 = 8;
 /// A look-up that gets no connection in this time is answered "unknown", not later.
 const ACQUIRE: Duration = Duration::from_secs(1);
 /// In WAL a reader waits for nobody but a recovery or a checkpoint's last step.
@@ -42,10 +45,25 @@ impl SqliteDirectory {
     /// It is missing, damaged, of another program or of a newer version, or its owner or mode are wrong: each with what to do.
     pub async fn open(path: &Path) -> Result<Self, DirectoryError> {
         match files::inspect(path)? {
-            Found::File => Self::connect(path, Fresh::Refused).await,
-            Found::Empty | Found::Nothing => {
-                Err(files::unavailable(path, "it does not exist yet; create it with: identityctl init".into()))
-            }
+            Found::File => Self::connect(path, Fresh::Refused).await.map_err(|refusal| refusal.error),
+            Found::Empty | Found::Nothing => Err(missing(path)),
+        }
+    }
+
+    /// Opens an existing directory, if need be to be read only: on a full disk, or on a file system that is mounted read-only, SQLite cannot
+    /// make the files that it keeps beside the database. Then nobody can write there, and the file is read as it stands.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open), also when the newest changes are in a log that cannot be folded into the file.
+    pub async fn open_at_least_to_read(path: &Path) -> Result<Self, DirectoryError> {
+        match files::inspect(path)? {
+            Found::File => match Self::connect(path, Fresh::Refused).await {
+                Err(refusal) if refusal.for_writing && files::is_folded(path) => {
+                    Self::read_as_it_stands(path, refusal.error).await
+                }
+                result => result.map_err(|refusal| refusal.error),
+            },
+            Found::Empty | Found::Nothing => Err(missing(path)),
         }
     }
 
@@ -57,39 +75,25 @@ impl SqliteDirectory {
         if files::inspect(path)? == Found::Nothing {
             files::create(path)?;
         }
-        Self::connect(path, Fresh::Allowed).await
+        Self::connect(path, Fresh::Allowed).await.map_err(|refusal| refusal.error)
     }
 
-    async fn connect(path: &Path, fresh: Fresh) -> Result<Self, DirectoryError> {
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(false)
-            .foreign_keys(true)
-            .pragma("trusted_schema", "OFF")
-            .pragma("cell_size_check", "ON");
-        let writing = options
-            .clone()
-            .journal_mode(SqliteJournalMode::Wal)
-            // An id that was given out is given out, whatever the power does.
-            .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(WRITER_BUSY);
-        let writer = SqlitePoolOptions::new()
-            .max_connections(1)
-            .acquire_timeout(WRITER_BUSY)
-            .test_before_acquire(false)
-            .connect_lazy_with(writing);
-        if let Err(error) = migrate::run(path, &writer, fresh).await {
+    async fn connect(path: &Path, fresh: Fresh) -> Result<Self, Refusal> {
+        let writer = writer(path);
+        if let Err(refusal) = migrate::run(path, &writer, fresh).await {
             writer.close().await;
-            return Err(error);
+            return Err(refusal);
         }
-        let reader = SqlitePoolOptions::new()
-            .max_connections(READERS)
-            .acquire_timeout(ACQUIRE)
-            .test_before_acquire(false)
-            .connect_with(options.read_only(true).busy_timeout(READER_BUSY))
-            .await
-            .map_err(|error| error::translate(path, &error))?;
-        Ok(Self { path: path.to_owned(), reader, writer })
+        let reader = readers(options(path)).await.map_err(|error| Refusal::of(path, &error))?;
+        Ok(Self { path: path.to_owned(), reader, writer, read_only: None })
+    }
+
+    async fn read_as_it_stands(path: &Path, why: DirectoryError) -> Result<Self, DirectoryError> {
+        // https://www.sqlite.org/uri.html, "immutable": no locks, no log, no files beside it.
+        let reader = readers(options(path).immutable(true)).await.map_err(|error| error::translate(path, &error))?;
+        migrate::check(path, &reader).await?;
+        let why = format!("{why}. Until then it is only read: look-ups and logins go on, changes are refused");
+        Ok(Self { path: path.to_owned(), reader, writer: writer(path), read_only: Some(why.into()) })
     }
 
     /// Where it is.
@@ -126,4 +130,39 @@ impl SqliteDirectory {
     pub(crate) fn database<T>(&self, result: Result<T, sqlx::Error>) -> Result<T, DirectoryError> {
         result.map_err(|error| error::translate(&self.path, &error))
     }
+}
+
+fn missing(path: &Path) -> DirectoryError {
+    files::unavailable(path, "it does not exist yet; create it with: identityctl init".into())
+}
+
+fn options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(false)
+        .foreign_keys(true)
+        .pragma("trusted_schema", "OFF")
+        .pragma("cell_size_check", "ON")
+}
+
+fn writer(path: &Path) -> SqlitePool {
+    let writing = options(path)
+        .journal_mode(SqliteJournalMode::Wal)
+        // An id that was given out is given out, whatever the power does.
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(WRITER_BUSY);
+    SqlitePoolOptions::new()
+        .max_connections(1)
+        .acquire_timeout(WRITER_BUSY)
+        .test_before_acquire(false)
+        .connect_lazy_with(writing)
+}
+
+async fn readers(options: SqliteConnectOptions) -> Result<SqlitePool, sqlx::Error> {
+    SqlitePoolOptions::new()
+        .max_connections(READERS)
+        .acquire_timeout(ACQUIRE)
+        .test_before_acquire(false)
+        .connect_with(options.read_only(true).busy_timeout(READER_BUSY))
+        .await
 }

@@ -1,5 +1,7 @@
 //! The face that every directory has, over indexed statements.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use schema::date::Date;
 use schema::hash::PasswordHash;
@@ -7,7 +9,7 @@ use schema::id::{GroupId, UserId};
 use schema::name::{GroupName, LoginName};
 use schema::record::{Generation, Group, Login, SshKey};
 use sqlx::sqlite::{SqlitePool, SqliteRow};
-use sqlx::{Row, SqliteConnection};
+use sqlx::{Connection, Row, SqliteConnection};
 
 use super::SqliteDirectory;
 use super::rows::{bytes, group, login, select_group, select_login};
@@ -17,12 +19,12 @@ use crate::directory::{Change, Changes, Directory, DirectoryError, Entry, Kind};
 #[async_trait]
 impl Directory for SqliteDirectory {
     async fn login_by_name(&self, name: &LoginName) -> Result<Option<Entry<Login>>, DirectoryError> {
-        let query = sqlx::query(select_login!("WHERE l.name = ?1")).bind(name.as_str());
+        let query = sqlx::query(select_login!("WHERE l.name = ?1 ORDER BY l.rowid LIMIT 1")).bind(name.as_str());
         Ok(self.database(query.fetch_optional(self.reader()).await)?.map(|row| login(&row)))
     }
 
     async fn login_by_uid(&self, uid: UserId) -> Result<Option<Entry<Login>>, DirectoryError> {
-        let query = sqlx::query(select_login!("WHERE l.uid = ?1")).bind(i64::from(uid.raw()));
+        let query = sqlx::query(select_login!("WHERE l.uid = ?1 ORDER BY l.rowid LIMIT 1")).bind(i64::from(uid.raw()));
         Ok(self.database(query.fetch_optional(self.reader()).await)?.map(|row| login(&row)))
     }
 
@@ -33,12 +35,12 @@ impl Directory for SqliteDirectory {
     }
 
     async fn group_by_name(&self, name: &GroupName) -> Result<Option<Entry<Group>>, DirectoryError> {
-        let query = sqlx::query(select_group!("WHERE g.name = ?1")).bind(name.as_str());
+        let query = sqlx::query(select_group!("WHERE g.name = ?1 ORDER BY g.rowid LIMIT 1")).bind(name.as_str());
         Ok(self.database(query.fetch_optional(self.reader()).await)?.map(|row| group(&row)))
     }
 
     async fn group_by_gid(&self, gid: GroupId) -> Result<Option<Entry<Group>>, DirectoryError> {
-        let query = sqlx::query(select_group!("WHERE g.gid = ?1")).bind(i64::from(gid.raw()));
+        let query = sqlx::query(select_group!("WHERE g.gid = ?1 ORDER BY g.rowid LIMIT 1")).bind(i64::from(gid.raw()));
         Ok(self.database(query.fetch_optional(self.reader()).await)?.map(|row| group(&row)))
     }
 
@@ -49,43 +51,45 @@ impl Directory for SqliteDirectory {
     }
 
     async fn gids_of(&self, name: &LoginName) -> Result<Option<Vec<GroupId>>, DirectoryError> {
-        let query = sqlx::query(
-            "SELECT 0 AS rank, l.gid AS gid FROM login AS l WHERE l.name = ?1 \
-             UNION ALL SELECT 1, m.gid FROM login AS l JOIN group_member AS m ON m.uid = l.uid WHERE l.name = ?1 \
-             UNION ALL SELECT 1, g.gid FROM login AS l JOIN unix_group AS g ON g.rule = 'sftp-only' WHERE l.name = ?1 \
-             AND EXISTS (SELECT 1 FROM login_capability WHERE uid = l.uid AND capability = 'sftp') \
-             AND NOT EXISTS (SELECT 1 FROM login_capability WHERE uid = l.uid AND capability = 'shell') \
-             ORDER BY rank, gid",
-        )
+        let query = sqlx::query(select_login!(
+            also ", (SELECT group_concat(x.gid, ',') FROM (SELECT m.gid AS gid FROM group_member AS m WHERE m.uid = l.uid \
+             UNION ALL SELECT g.gid FROM unix_group AS g WHERE g.rule = 'sftp-only' \
+             AND EXISTS (SELECT 1 FROM login_capability AS c WHERE c.uid = l.uid AND c.capability = 'sftp') \
+             AND NOT EXISTS (SELECT 1 FROM login_capability AS c WHERE c.uid = l.uid AND c.capability = 'shell')) AS x) AS gids",
+            "WHERE l.rowid = (SELECT min(rowid) FROM login WHERE name = ?1)"
+        ))
         .bind(name.as_str());
-        let rows = self.database(query.fetch_all(self.reader()).await)?;
-        if rows.is_empty() {
+        let row = self.database(query.fetch_optional(self.reader()).await)?;
+        // A quarantined login is nobody here, so it is in no group.
+        let Some((row, Entry::Valid(login))) = row.map(|row| {
+            let entry = login(&row);
+            (row, entry)
+        }) else {
             return Ok(None);
-        }
-        let mut gids: Vec<GroupId> = Vec::with_capacity(rows.len());
-        for row in &rows {
-            let gid = row.try_get_unchecked::<i64, &str>("gid").ok().and_then(|gid| u32::try_from(gid).ok());
-            if let Some(Ok(gid)) = gid.map(GroupId::try_from)
-                && gids.first() != Some(&gid)
-                && gids.last() != Some(&gid)
-            {
-                gids.push(gid);
-            }
-        }
-        Ok(Some(gids))
+        };
+        let number = |text: &[u8]| std::str::from_utf8(text).ok()?.parse::<u32>().ok();
+        let others: BTreeSet<GroupId> = bytes(&row, "gids")
+            .split(|byte| *byte == b',')
+            .filter_map(|gid| GroupId::try_from(number(gid)?).ok())
+            .filter(|gid| *gid != login.gid)
+            .collect();
+        Ok(Some(std::iter::once(login.gid).chain(others).collect()))
     }
 
     async fn ssh_keys(&self, name: &LoginName) -> Result<Vec<SshKey>, DirectoryError> {
-        let query = sqlx::query(
-            "SELECT k.id, k.line, k.fingerprint, k.added FROM ssh_key AS k JOIN login AS l ON l.uid = k.uid WHERE l.name = ?1 ORDER BY k.id",
-        )
+        let query = sqlx::query(select_login!(
+            also ", k.id, k.line, k.fingerprint, k.added",
+            "JOIN ssh_key AS k ON k.uid = l.uid WHERE l.rowid = (SELECT min(rowid) FROM login WHERE name = ?1) ORDER BY k.id"
+        ))
         .bind(name.as_str());
         let rows = self.database(query.fetch_all(self.reader()).await)?;
-        Ok(rows.iter().filter_map(|row| key(name, row)).collect())
+        // A quarantined login does not enter with a key either.
+        Ok(rows.iter().filter(|row| matches!(login(row), Entry::Valid(_))).filter_map(|row| key(name, row)).collect())
     }
 
     async fn password_hash(&self, name: &LoginName) -> Result<Option<PasswordHash>, DirectoryError> {
-        let query = sqlx::query("SELECT password_hash FROM login WHERE name = ?1").bind(name.as_str());
+        let query =
+            sqlx::query("SELECT password_hash FROM login WHERE name = ?1 ORDER BY rowid LIMIT 1").bind(name.as_str());
         let Some(row) = self.database(query.fetch_optional(self.reader()).await)? else {
             return Ok(None);
         };
@@ -101,24 +105,17 @@ impl Directory for SqliteDirectory {
         new: &PasswordHash,
         today: Date,
     ) -> Result<Generation, DirectoryError> {
-        let mut transaction = self.database(self.writer().begin_with("BEGIN IMMEDIATE").await)?;
-        let update = sqlx::query(
-            "UPDATE login SET password_hash = ?2, last_change = ?3 WHERE name = ?1 AND (?4 IS NULL OR password_hash = ?4)",
-        )
-        .bind(name.as_str())
-        .bind(new.expose())
-        .bind(today.days())
-        .bind(old.map(PasswordHash::expose));
-        if self.database(update.execute(&mut *transaction).await)?.rows_affected() == 0 {
-            let there = sqlx::query("SELECT 1 FROM login WHERE name = ?1").bind(name.as_str());
-            return match self.database(there.fetch_optional(&mut *transaction).await)? {
-                Some(_) => Err(DirectoryError::Conflict),
-                None => Err(DirectoryError::Refused(format!("there is no login {name}"))),
-            };
+        if let Some(why) = self.read_only() {
+            // Refused, not unavailable: look-ups go on.
+            return Err(DirectoryError::Refused(why));
         }
-        let generation = self.database(newest(&mut transaction).await)?;
-        self.database(transaction.commit().await)?;
-        Ok(generation)
+        let mut connection = self.database(self.writer().acquire().await)?;
+        let stored = self.store_password(&mut connection, name, old, new, today).await;
+        if stored.is_err() {
+            // A commit that fails on a full disk rolls back by itself; sqlx then counts a transaction that is not there, for ever.
+            connection.close_on_drop();
+        }
+        stored
     }
 
     async fn generation(&self) -> Result<Generation, DirectoryError> {
@@ -153,6 +150,40 @@ impl Directory for SqliteDirectory {
             })
         };
         Ok(Changes::List(rows.iter().filter_map(change).collect()))
+    }
+
+    fn read_only(&self) -> Option<String> {
+        self.read_only.as_deref().map(Into::into)
+    }
+}
+
+impl SqliteDirectory {
+    async fn store_password(
+        &self,
+        connection: &mut SqliteConnection,
+        name: &LoginName,
+        old: Option<&PasswordHash>,
+        new: &PasswordHash,
+        today: Date,
+    ) -> Result<Generation, DirectoryError> {
+        let mut transaction = self.database(connection.begin_with("BEGIN IMMEDIATE").await)?;
+        let update = sqlx::query(
+            "UPDATE login SET password_hash = ?2, last_change = ?3 WHERE name = ?1 AND (?4 IS NULL OR password_hash = ?4)",
+        )
+        .bind(name.as_str())
+        .bind(new.expose())
+        .bind(today.days())
+        .bind(old.map(PasswordHash::expose));
+        if self.database(update.execute(&mut *transaction).await)?.rows_affected() == 0 {
+            let there = sqlx::query("SELECT 1 FROM login WHERE name = ?1").bind(name.as_str());
+            return match self.database(there.fetch_optional(&mut *transaction).await)? {
+                Some(_) => Err(DirectoryError::Conflict),
+                None => Err(DirectoryError::Refused(format!("there is no login {name}"))),
+            };
+        }
+        let generation = self.database(newest(&mut transaction).await)?;
+        self.database(transaction.commit().await)?;
+        Ok(generation)
     }
 }
 

@@ -16,11 +16,18 @@ use crate::directory::{Entry, Kind, Quarantined};
 /// One statement is one moment: capabilities and membership are of the same generation as the rest.
 macro_rules! select_login {
     ($rest:literal) => {
+        $crate::directory::sqlite::rows::select_login!(also "", $rest)
+    };
+    // With further columns, each with a comma in front.
+    (also $more:literal, $rest:literal) => {
         concat!(
             "SELECT l.uid, l.name, l.gid, l.gecos, l.home, l.shell, l.status, l.last_change, l.min_days, l.max_days, l.warn_days, ",
             "l.inactive_days, l.expires, (SELECT m.name FROM membership AS m WHERE m.id = l.membership_id) AS membership, ",
-            "(SELECT group_concat(c.capability, ',') FROM login_capability AS c WHERE c.uid = l.uid) AS capabilities ",
-            "FROM login AS l ",
+            "(SELECT group_concat(c.capability, ',') FROM login_capability AS c WHERE c.uid = l.uid) AS capabilities, ",
+            "(SELECT o.name FROM login AS o WHERE o.uid = l.uid ORDER BY o.rowid LIMIT 1) AS holder, ",
+            "(SELECT o.uid FROM login AS o WHERE o.name = l.name ORDER BY o.rowid LIMIT 1) AS holder_id",
+            $more,
+            " FROM login AS l ",
             $rest
         )
     };
@@ -35,7 +42,10 @@ macro_rules! select_group {
             ") WHEN g.rule = 'sftp-only' THEN (",
             "SELECT group_concat(l.name, ',') FROM login_capability AS c JOIN login AS l ON l.uid = c.uid WHERE c.capability = 'sftp' ",
             "AND NOT EXISTS (SELECT 1 FROM login_capability AS s WHERE s.uid = c.uid AND s.capability = 'shell')",
-            ") END AS members FROM unix_group AS g ",
+            ") END AS members, ",
+            "(SELECT o.name FROM unix_group AS o WHERE o.gid = g.gid ORDER BY o.rowid LIMIT 1) AS holder, ",
+            "(SELECT o.gid FROM unix_group AS o WHERE o.name = g.name ORDER BY o.rowid LIMIT 1) AS holder_id ",
+            "FROM unix_group AS g ",
             $rest
         )
     };
@@ -45,14 +55,29 @@ pub(crate) use {select_group, select_login};
 
 /// A login from a row of `select_login!`.
 pub(crate) fn login(row: &SqliteRow) -> Entry<Login> {
-    let parsed = parse_login(row);
+    let parsed = first(row, "uid").and_then(|()| parse_login(row));
     parsed.map_or_else(|reason| quarantined(row, Kind::Login, "uid", reason), Entry::Valid)
 }
 
 /// A group from a row of `select_group!`. Members whose names break the rules are left out: they are quarantined themselves.
 pub(crate) fn group(row: &SqliteRow) -> Entry<Group> {
-    let parsed = parse_group(row);
+    let parsed = first(row, "gid").and_then(|()| parse_group(row));
     parsed.map_or_else(|reason| quarantined(row, Kind::Group, "gid", reason), Entry::Valid)
+}
+
+/// The keys of the tables forbid two entries of one name or id. In a file from which a foreign program has taken them, the row that was there first
+/// keeps both, and every look-up says the same.
+fn first(row: &SqliteRow, id: &str) -> Result<(), String> {
+    let (name, holder) = (bytes(row, "name"), bytes(row, "holder"));
+    if name != holder {
+        return Err(format!("{id} belongs to {}, which was there first", String::from_utf8_lossy(&holder)));
+    }
+    match (number(row, id)?, number(row, "holder_id")?) {
+        (Some(own), Some(holder)) if own != holder => {
+            Err(format!("the name belongs to {id} {holder}, which was there first"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn quarantined<T>(row: &SqliteRow, kind: Kind, id: &str, reason: String) -> Entry<T> {

@@ -1,0 +1,74 @@
+//! What the follower notices, on a directory in memory.
+
+use std::sync::PoisonError;
+
+use super::*;
+use crate::cache::Answer;
+use crate::cache::tests::{TestDirectory, a_login};
+use crate::config::Config;
+use crate::directory::Kind;
+use crate::server::tests::World;
+
+const WAIT: Duration = Duration::from_secs(5);
+
+fn follow(world: &World) {
+    let directory = Arc::clone(&world.directory);
+    let open: Opener = Box::new(move || {
+        let directory = Arc::clone(&directory);
+        Box::pin(async move { Ok::<Arc<dyn Directory>, _>(directory) })
+    });
+    tokio::spawn(Follower::new(&world.host, open, None, Duration::from_millis(20)).run());
+}
+
+async fn uid(world: &World) -> u32 {
+    match world.host.login_by_name(&"ada".parse().unwrap(), WAIT).await {
+        Answer::Found(served) => served.answer.login.uid.raw(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Gives ada another uid, without a word in the change log.
+fn renumber(directory: &TestDirectory) {
+    let mut logins = directory.logins.lock().unwrap_or_else(PoisonError::into_inner);
+    logins.retain(|_, login| login.name.as_str() != "ada");
+    logins.insert(2009, a_login("ada", 2009));
+}
+
+#[tokio::test]
+async fn a_restored_copy_with_a_longer_history_is_noticed() {
+    let world = World::start(Config::default());
+    follow(&world);
+    world.directory.note(Kind::Login, "bea", 2002);
+    world.host.refresh(Generation(1), WAIT).await.unwrap();
+    assert_eq!(uid(&world).await, 2000);
+    renumber(&world.directory);
+    world.directory.changes.lock().unwrap().clear();
+    for name in ["cyd", "dan", "eve"] {
+        world.directory.note(Kind::Login, name, 2003);
+    }
+    world.host.refresh(Generation(3), WAIT).await.unwrap();
+    assert_eq!(uid(&world).await, 2009);
+}
+
+#[tokio::test]
+async fn a_hole_in_the_change_log_drops_everything() {
+    let world = World::start(Config::default());
+    follow(&world);
+    world.directory.note(Kind::Login, "bea", 2002);
+    world.host.refresh(Generation(1), WAIT).await.unwrap();
+    assert_eq!(uid(&world).await, 2000);
+    renumber(&world.directory);
+    world.directory.lost.store(7, std::sync::atomic::Ordering::SeqCst);
+    world.host.refresh(Generation(8), WAIT).await.unwrap();
+    assert_eq!(uid(&world).await, 2009);
+}
+
+#[tokio::test]
+async fn a_change_of_the_local_accounts_before_the_first_look_is_seen_and_told() {
+    let world = World::start(Config::default());
+    let mut altered = world.host.feed().altered();
+    std::fs::write(world.folder.path().join("passwd"), "ada:x:1700:1700::/:/bin/sh\n").unwrap();
+    follow(&world);
+    tokio::time::timeout(WAIT, altered.wait_for(|_| world.host.local().has_login("ada"))).await.unwrap().unwrap();
+    assert_eq!(world.host.login_by_name(&"ada".parse().unwrap(), WAIT).await, Answer::Absent);
+}

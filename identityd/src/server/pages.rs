@@ -1,0 +1,92 @@
+//! Pages of lists that are kept, and whose turn it is to have one made.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use schema::wire::frame::Op;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::config::Loaded;
+use crate::daemon::Host;
+use crate::local::Local;
+
+/// All pages of 100,000 logins; `after` is the client's, so there could be any number.
+const MOST_BYTES: usize = 16 * 1024 * 1024;
+/// However sure we are that nothing has changed.
+const MOST_AGE: Duration = Duration::from_secs(60);
+/// Users who list at one time before those who are done are forgotten.
+const MOST_USERS: usize = 64;
+
+/// What pages are made of. Pages of other states are never given out.
+#[derive(Debug, Clone)]
+pub(super) struct MadeOf {
+    epoch: u64,
+    local: Arc<Local>,
+    loaded: Arc<Loaded>,
+}
+
+impl MadeOf {
+    /// To be taken before the directory is asked: a change that comes in between makes the page old, never young.
+    pub(super) fn now(host: &Host) -> Self {
+        Self { epoch: host.cache().epoch(), local: host.local(), loaded: host.loaded() }
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        self.epoch == other.epoch && Arc::ptr_eq(&self.local, &other.local) && Arc::ptr_eq(&self.loaded, &other.loaded)
+    }
+}
+
+/// The pages of one state of the directory and of this server.
+#[derive(Debug, Default)]
+pub struct Pages {
+    kept: Mutex<Kept>,
+    turns: Mutex<HashMap<u32, Arc<Semaphore>>>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    of: Option<(MadeOf, Instant)>,
+    pages: HashMap<(u16, u32), Arc<[u8]>>,
+    bytes: usize,
+}
+
+impl Pages {
+    /// Waits until this user's other pages are made.
+    pub(super) async fn turn(&self, uid: u32) -> Option<OwnedSemaphorePermit> {
+        let own = {
+            let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+            if turns.len() >= MOST_USERS {
+                turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+            }
+            Arc::clone(turns.entry(uid).or_insert_with(|| Arc::new(Semaphore::new(1))))
+        };
+        own.acquire_owned().await.ok()
+    }
+
+    /// The page after an id, if it is here.
+    pub(super) fn find(&self, op: Op, after: u32, now: &MadeOf) -> Option<Arc<[u8]>> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let (of, since) = kept.of.as_ref()?;
+        if !of.is(now) || since.elapsed() >= MOST_AGE {
+            return None;
+        }
+        kept.pages.get(&(op as u16, after)).cloned()
+    }
+
+    /// Keeps a page, for as long as nothing changes. Not those of shadow: they may hold hashes.
+    pub(super) fn keep(&self, op: Op, after: u32, of: MadeOf, page: &Arc<[u8]>) {
+        if op == Op::ShadowList {
+            return;
+        }
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let same = kept.of.as_ref().is_some_and(|(old, since)| old.is(&of) && since.elapsed() < MOST_AGE);
+        if !same || kept.bytes + page.len() > MOST_BYTES {
+            *kept = Kept { of: Some((of, Instant::now())), ..Kept::default() };
+        }
+        if let Some(old) = kept.pages.insert((op as u16, after), Arc::clone(page)) {
+            kept.bytes -= old.len();
+        }
+        kept.bytes += page.len();
+    }
+}

@@ -1,0 +1,166 @@
+//! identityd's life under an init system: activation, readiness, watchdog, signals, one daemon on a server, metrics for a scraper.
+
+use std::time::Duration;
+
+use schema::wire::frame::{Op, Status};
+use schema::wire::message::{Outcome, PamContext, Reply, Request, Secret};
+use tests::{Login, Mosh, boot};
+
+const SOON: Duration = Duration::from_secs(10);
+const AS: &str =
+    "setpriv --reuid identityd --regid identityd --clear-groups --no-new-privs --inh-caps=-all --bounding-set=-all";
+
+fn with_ana() -> tests::mosh::Builder {
+    Mosh::builder().login(Login::new("ana").password("her secret"))
+}
+
+fn ask(mosh: &Mosh, name: &str) -> Status {
+    mosh.wire(0).ask(Op::PasswdByName, name.as_bytes()).0
+}
+
+/// Plays systemd: opens the notification socket, starts identityd with it, writes down what it says.
+const INIT: &str = r#"
+import os, signal, socket, subprocess, sys
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps
+s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); s.bind("/run/notify"); os.chmod("/run/notify", 0o666)
+log = open("/said", "w", buffering=1)
+p = subprocess.Popen(sys.argv[1:] + ["/usr/sbin/identityd"], env={"PATH": os.environ["PATH"], "NOTIFY_SOCKET": "/run/notify",
+    "WATCHDOG_USEC": "300000"}, stderr=open("/var/log/identityd.log", "a"))
+open("/run/identityd.pid", "w").write(str(p.pid))
+while True:
+    log.write(s.recv(4096).decode().replace("\n", " ") + "\n")
+"#;
+
+#[test]
+fn it_says_when_it_is_ready_and_as_long_as_look_ups_are_answered() {
+    let mosh = boot!(with_ana().without_daemon());
+    mosh.write("/init.py", INIT);
+    mosh.sh("install -d -o identityd -g identityd /run/identityd").success();
+    mosh.background(&format!("exec python3 /init.py {AS}"));
+    let said = |mosh: &Mosh, word: &str| mosh.try_read("/said").unwrap_or_default().matches(word).count();
+    mosh.wait_until("READY=1", SOON, |mosh| said(mosh, "READY=1") == 1);
+    // Ready means: the next look-up is answered.
+    assert_eq!(ask(&mosh, "ana"), Status::Found);
+    mosh.wait_until("three signs of life", SOON, |mosh| said(mosh, "WATCHDOG=1") >= 3);
+    mosh.daemon().reload();
+    mosh.wait_until("RELOADING=1, then READY=1", SOON, |mosh| {
+        said(mosh, "RELOADING=1") == 1 && said(mosh, "READY=1") == 2
+    });
+    mosh.daemon().stop();
+    mosh.wait_until("STOPPING=1", SOON, |mosh| said(mosh, "STOPPING=1") == 1);
+}
+
+#[test]
+fn a_look_up_before_its_start_waits_in_the_socket_of_systemd() {
+    let mosh = boot!(with_ana().without_daemon());
+    mosh.sh("install -d -o identityd -g identityd -m 0755 /run/identityd").success();
+    mosh.background(&format!(
+        "exec systemd-socket-activate -l /run/identityd/socket {AS} /usr/sbin/identityd 2>>/var/log/identityd.log"
+    ));
+    mosh.wait_until("the socket is there", SOON, |mosh| mosh.exists("/run/identityd/socket"));
+    assert_eq!(ask(&mosh, "ana"), Status::Found);
+    // Its socket file is not ours to remove.
+    let pid = mosh.sh("pgrep -x identityd").success().text().to_owned();
+    mosh.run(["kill", &pid]).success();
+    mosh.wait_until("it has ended", SOON, |mosh| !mosh.sh("pgrep -x identityd").ok());
+    assert!(mosh.exists("/run/identityd/socket"));
+}
+
+#[test]
+fn requests_under_way_are_answered_before_it_ends() {
+    let mosh = boot!(with_ana());
+    let context = PamContext { service: "sshd".into(), user: "ana".into(), ..PamContext::default() };
+    let request = Request::Authenticate { context, password: Secret::new(b"wrong".to_vec()) };
+    let payload = postcard::to_allocvec(&request).unwrap();
+    let mut wire = mosh.wire(0);
+    let header = schema::wire::frame::Header::request(Op::Message, 5, payload.len() as u32, 30_000);
+    wire.send(&[&header.to_bytes()[..], &payload].concat()).unwrap();
+    assert_eq!(wire.reply().unwrap().unwrap().0, Status::Working);
+    mosh.daemon().stop();
+    let (status, _, payload) = wire.reply().unwrap().expect("the answer to a request that it had accepted");
+    assert_eq!(status, Status::Found);
+    let Reply::Verdict(verdict) = postcard::from_bytes(&payload).unwrap() else { panic!("no verdict") };
+    assert_eq!(verdict.outcome, Outcome::AuthError);
+    assert!(!mosh.exists("/run/identityd/socket"), "its own socket file goes with it");
+    assert!(mosh.journal().contains("stopping"), "{}", mosh.journal());
+}
+
+#[test]
+fn after_a_crash_the_next_one_takes_over() {
+    let mosh = boot!(with_ana());
+    mosh.daemon().kill();
+    assert!(mosh.exists("/run/identityd/socket"), "a dead socket file stays behind");
+    mosh.daemon().start();
+    assert_eq!(ask(&mosh, "ana"), Status::Found);
+}
+
+#[test]
+fn a_second_daemon_is_refused_and_the_first_one_goes_on() {
+    let mosh = boot!(with_ana());
+    let second = mosh.sh(&format!("{AS} identityd")).exit(1);
+    let pid = mosh.daemon().pid().unwrap();
+    assert!(second.stderr.contains(&format!("identityd with pid {pid} is already running")), "{second}");
+    assert_eq!(ask(&mosh, "ana"), Status::Found);
+}
+
+#[test]
+fn it_refuses_to_run_as_root() {
+    let mosh = boot!(with_ana().without_daemon());
+    let output = mosh.run(["identityd"]).exit(1);
+    assert!(output.stderr.contains("must not run as root") && output.stderr.contains("setpriv"), "{output}");
+}
+
+#[test]
+fn a_configuration_with_a_mistake_changes_nothing() {
+    let mosh = boot!(with_ana());
+    let good = mosh.read("/etc/identityd/identityd.toml");
+    for (bad, word) in [
+        ("not toml at all", "identityd.toml"),
+        ("[server]\nconnection = 5", "connection"),
+        ("[auth]\nqueue = 0", "queue"),
+    ] {
+        mosh.write("/etc/identityd/identityd.toml", bad);
+        let refused = mosh.identityctl(["reload"]).exit(1);
+        assert!(refused.stderr.contains(word), "{refused}");
+        let before = mosh.journal().matches("the new configuration was refused").count();
+        mosh.daemon().reload();
+        mosh.wait_until("the log says so", SOON, |mosh| {
+            mosh.journal().matches("the new configuration was refused").count() > before
+        });
+        assert_eq!(ask(&mosh, "ana"), Status::Found);
+        let check = mosh.run(["identityd", "--check"]).exit(1);
+        assert!(check.stderr.contains(word), "{check}");
+    }
+    mosh.write("/etc/identityd/identityd.toml", &good);
+    mosh.identityctl(["reload"]).success();
+    mosh.run(["identityd", "--check"]).success();
+}
+
+#[test]
+fn a_reload_brings_new_rules_into_force() {
+    let mosh = boot!(with_ana());
+    mosh.configure("access", "deny_logins = [\"ana\"]");
+    mosh.identityctl(["reload"]).success();
+    let why = mosh.identityctl(["why", "ana", "sshd"]).success();
+    assert!(why.stdout.contains("deny_logins names it") && why.stdout.contains("PAM_PERM_DENIED"), "{why}");
+}
+
+#[test]
+fn metrics_are_offered_on_a_loopback_port_or_a_socket() {
+    let mosh = boot!(with_ana().without_daemon());
+    mosh.configure("metrics", "listen = \"127.0.0.1:9477\"");
+    mosh.daemon().start();
+    mosh.listening(9477);
+    let scraped = mosh.run(["curl", "-sS", "http://127.0.0.1:9477/metrics"]).success();
+    assert!(scraped.stdout.contains("identityd_uptime_seconds"), "{scraped}");
+    mosh.daemon().stop();
+    let config = mosh.read("/etc/identityd/identityd.toml");
+    mosh.write("/etc/identityd/identityd.toml", &config.replace("127.0.0.1:9477", "/run/identityd/metrics"));
+    mosh.daemon().start();
+    mosh.wait_until("the socket is there", SOON, |mosh| mosh.exists("/run/identityd/metrics"));
+    let scraped = mosh.run(["curl", "-sS", "--unix-socket", "/run/identityd/metrics", "http://x/metrics"]).success();
+    assert!(scraped.stdout.contains("identityd_uptime_seconds"), "{scraped}");
+    let outside = config.replace("127.0.0.1:9477", "0.0.0.0:9477");
+    mosh.write("/etc/identityd/identityd.toml", &outside);
+    mosh.run(["identityd", "--check"]).exit(1);
+}
