@@ -9,7 +9,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change, unmount};
+use rustix::mount::{
+    MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_bind_recursive, mount_change, unmount,
+};
 use rustix::process::{Signal, chroot, pivot_root, set_parent_process_death_signal};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
@@ -39,7 +41,7 @@ pub fn outside(arguments: &[String]) -> Result<i32, NamespaceError> {
 /// # Errors
 /// When a mount is refused.
 pub fn init(layers: &Layers) -> Result<(), NamespaceError> {
-    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).step("make all mounts private")?;
+    detach(&layers.scratch)?;
     let root = overlay(layers)?;
     populate(&root)?;
     change_root(&root)?;
@@ -54,6 +56,24 @@ pub fn init(layers: &Layers) -> Result<(), NamespaceError> {
     fs::set_permissions("/dev/log", fs::Permissions::from_mode(0o666)).step("open /dev/log to all")?;
     println!("ready");
     live(&syslog)
+}
+
+/// Makes all mounts private, so that nothing of what follows is seen outside.
+///
+/// In a plain chroot (`chroot DIR make test`) the root is no mount point, and mount(2) says EINVAL. Then a private copy of the tree becomes the root.
+/// Where the mount around that chroot is shared, one bind of the scratch folder onto itself stays behind outside; everything else is private.
+fn detach(scratch: &Path) -> Result<(), NamespaceError> {
+    let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+    match mount_change("/", private) {
+        Err(rustix::io::Errno::INVAL) => {}
+        other => return other.step("make all mounts private"),
+    }
+    mount_bind(scratch, scratch).step("bind the scratch folder")?;
+    mount_change(scratch, private).step("make the scratch folder private")?;
+    mount_bind_recursive("/", scratch).step("bind the root, which is no mount point here")?;
+    chroot(scratch).step("change into the bound root")?;
+    std::env::set_current_dir("/").step("change into the bound root")?;
+    mount_change("/", private).step("make all mounts private")
 }
 
 fn live(syslog: &UnixDatagram) -> Result<(), NamespaceError> {
