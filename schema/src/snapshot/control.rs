@@ -3,7 +3,7 @@
 //! | at | type | field |
 //! |---|---|---|
 //! | 0 | 8 bytes | [`MAGIC`] |
-//! | 8 | u32 | [`VERSION`](super::layout::VERSION) |
+//! | 8 | u32 | [`VERSION`] |
 //! | 12 | u32 | visibility: 1 open, 2 members |
 //! | 16 | 16 bytes | the directory |
 //! | 32 | 24 bytes | zero |
