@@ -64,10 +64,60 @@ pub trait Directory: Send + Sync {
     /// Up to `limit` changes after `since`, in order of commit.
     async fn changes_after(&self, since: Generation, limit: u32) -> Result<Changes, DirectoryError>;
 
+    /// Opens a reading of the whole directory as of one moment.
+    async fn stock(&self) -> Result<Box<dyn Stock>, DirectoryError> {
+        Err(DirectoryError::Refused("this directory does not let itself be listed".into()))
+    }
+
+    /// What to keep beside a published generation so that [`resume`](Self::resume) can go on after it, at most [`MAX_CURSOR`] bytes. Empty where
+    /// the generation alone says it.
+    fn cursor(&self, _generation: Generation) -> Vec<u8> {
+        Vec::new()
+    }
+
+    /// Goes on after a generation that was published earlier, maybe by another process. Called after opening, before the first
+    /// [`changes_after`](Self::changes_after). Where that is impossible `changes_after` says [`Changes::Gap`].
+    async fn resume(&self, _generation: Generation, _cursor: &[u8]) -> Result<(), DirectoryError> {
+        Ok(())
+    }
+
+    /// Waits until there may be a change after `since`. A directory that is not told of changes waits for ever: who follows it polls as well.
+    async fn changed(&self, _since: Generation) {
+        std::future::pending::<()>().await;
+    }
+
     /// Why it can only be read at present, and what to do; `None`: it can be written as well.
     fn read_only(&self) -> Option<String> {
         None
     }
+}
+
+/// Longest cursor in bytes: it stands in the header of the snapshot.
+pub const MAX_CURSOR: usize = 160;
+
+/// A reading of the whole directory as of one generation: all logins in ascending order of uid, then all groups in ascending order of gid.
+#[async_trait]
+pub trait Stock: Send {
+    /// All changes up to this are in it, and none after.
+    fn generation(&self) -> Generation;
+
+    /// About how many logins and groups there will be, to show progress.
+    fn expected(&self) -> (u64, u64);
+
+    /// The next logins, some hundreds at a time; empty: that was all.
+    async fn logins(&mut self) -> Result<Vec<StockedLogin>, DirectoryError>;
+
+    /// The next groups; empty: that was all. After the last login.
+    async fn groups(&mut self) -> Result<Vec<Entry<Group>>, DirectoryError>;
+}
+
+/// A login and all its groups as [`Directory::gids_of`] gives them; a quarantined one is in none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StockedLogin {
+    /// The login.
+    pub entry: Entry<Login>,
+    /// The primary first, then the others ascending.
+    pub gids: Vec<GroupId>,
 }
 
 /// An entry as the directory holds it.
