@@ -1,5 +1,6 @@
 //! What every directory can do, whatever holds it: SQLite now; MySQL and LDAP have the same face.
 
+pub(crate) mod sql;
 pub mod sqlite;
 
 use async_trait::async_trait;

@@ -84,7 +84,7 @@ impl Directory for SqliteDirectory {
         .bind(name.as_str());
         let rows = self.database(query.fetch_all(self.reader()).await)?;
         // A quarantined login does not enter with a key either.
-        Ok(rows.iter().filter(|row| matches!(login(row), Entry::Valid(_))).filter_map(|row| key(name, row)).collect())
+        Ok(rows.iter().filter(|row| matches!(login(*row), Entry::Valid(_))).filter_map(|row| key(name, row)).collect())
     }
 
     async fn password_hash(&self, name: &LoginName) -> Result<Option<PasswordHash>, DirectoryError> {
