@@ -15,6 +15,8 @@ pub mod view;
 #[cfg(feature = "std")]
 pub mod changes;
 #[cfg(feature = "std")]
+pub mod examine;
+#[cfg(feature = "std")]
 pub mod verify;
 #[cfg(feature = "std")]
 pub mod write;
