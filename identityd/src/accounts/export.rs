@@ -7,9 +7,8 @@ use schema::hash::PasswordHash;
 use schema::record::{Generation, Login, Status};
 use zeroize::Zeroizing;
 
+use super::store::Parts;
 use super::{Accounts, AccountsError};
-use crate::directory::sqlite::reading::newest;
-use crate::directory::sqlite::rows::{bytes, group, login, select_group, select_login};
 use crate::directory::{Entry, Quarantined};
 
 /// The three files, of one generation, ordered by id. Write `shadow` with mode 0600 (or 0640 root:shadow).
@@ -32,32 +31,24 @@ impl Accounts {
     /// # Errors
     /// The directory does not answer.
     pub async fn export(&self) -> Result<Export, AccountsError> {
-        let directory = self.directory();
-        // Deferred: the first statement fixes the moment.
-        let mut moment = directory.database(directory.reader().begin().await)?;
-        let generation = directory.database(newest(&mut moment).await)?;
+        let whole = self.store.whole(Parts::Accounts).await?;
         let mut left_out = Vec::new();
         let mut passwd = String::new();
         let mut shadow = Zeroizing::new(String::new());
-        let logins = directory.database(sqlx::query(select_login!("ORDER BY l.uid")).fetch_all(&mut *moment).await)?;
-        let hashes = sqlx::query("SELECT password_hash FROM login ORDER BY uid").fetch_all(&mut *moment).await;
         // Reserved at once: a buffer that grows leaves copies of hashes behind.
-        shadow.reserve(logins.len().saturating_mul(schema::packed::MAX_HASH + 128));
-        for (row, hash) in logins.iter().zip(&directory.database(hashes)?) {
-            match login(row) {
+        shadow.reserve(whole.logins.len().saturating_mul(schema::packed::MAX_HASH + 128));
+        for stored in whole.logins {
+            match stored.entry {
                 Entry::Valid(login) => {
-                    let hash = Zeroizing::new(String::from_utf8(bytes(hash, "password_hash")).unwrap_or_default());
-                    let hash = hash.parse::<PasswordHash>().unwrap_or_else(|_| PasswordHash::none());
                     write_passwd(&mut passwd, &login);
-                    write_shadow(&mut shadow, &login, &hash);
+                    write_shadow(&mut shadow, &login, &stored.password);
                 }
                 Entry::Quarantined(entry) => left_out.push(entry),
             }
         }
         let mut lines = String::new();
-        let groups = sqlx::query(select_group!("WHERE g.rule IS NULL ORDER BY g.gid")).fetch_all(&mut *moment).await;
-        for row in &directory.database(groups)? {
-            match group(row) {
+        for stored in whole.groups.into_iter().filter(|group| group.rule.is_none()) {
+            match stored.entry {
                 Entry::Valid(group) => {
                     let members: Vec<&str> = group.members.iter().map(schema::name::LoginName::as_str).collect();
                     // Writing into a String cannot fail.
@@ -71,7 +62,7 @@ impl Accounts {
             shadow: Zeroizing::new(shadow.as_bytes().to_vec()),
             group: lines.into_bytes(),
             left_out,
-            generation,
+            generation: whole.generation,
         })
     }
 }

@@ -3,13 +3,12 @@
 use schema::id::GroupId;
 use schema::name::{GroupName, LoginName};
 use schema::record::Group;
-use sqlx::Row;
 
 use super::login::NFS_GROUPS;
+use super::store::Ref;
 use super::transaction::Work;
 use super::{Accounts, AccountsError, Done, Thing, Warning};
-use crate::directory::sqlite::rows::{bytes, group, select_group};
-use crate::directory::{Directory, Entry};
+use crate::directory::{Entry, Kind};
 
 /// A group with what a listing of its members does not say.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -43,12 +42,11 @@ impl Accounts {
         let mut work = self.begin().await?;
         work.free_group_name(name).await?;
         let gid = match gid {
-            Some(gid) => work.free_gid(gid.raw(), name).await?,
-            None => work.next_id().await?,
+            Some(gid) => work.free_gid(gid, name).await?,
+            None => i64::from(work.fresh_id().await?),
         };
-        work.execute(sqlx::query("INSERT INTO unix_group (gid, name) VALUES (?1, ?2)").bind(gid).bind(name.as_str()))
-            .await?;
-        let group = work.group(name).await?;
+        work.add_group(gid, name.as_str()).await?;
+        let group = valid(name, work.group(name).await?)?;
         work.finish(group, Vec::new()).await
     }
 
@@ -58,18 +56,8 @@ impl Accounts {
     /// There is none of this name, or its entry is quarantined.
     pub async fn group(&self, name: &GroupName) -> Result<GroupDetails, AccountsError> {
         let group = valid(name, self.directory().group_by_name(name).await?)?;
-        let rule = sqlx::query("SELECT rule FROM unix_group WHERE gid = ?1").bind(group.gid.raw());
-        let rule = self.directory().database(rule.fetch_optional(self.directory().reader()).await)?;
-        let primary =
-            sqlx::query("SELECT name FROM login WHERE gid = ?1 ORDER BY name LIMIT 100").bind(group.gid.raw());
-        let primary = self.directory().database(primary.fetch_all(self.directory().reader()).await)?;
-        Ok(GroupDetails {
-            rule: rule
-                .map(|row| String::from_utf8_lossy(&bytes(&row, "rule")).into_owned())
-                .filter(|rule| !rule.is_empty()),
-            primary_of: primary.iter().filter_map(|row| LoginName::from_bytes(&bytes(row, "name")).ok()).collect(),
-            group,
-        })
+        let (rule, primary_of) = self.store.group_facts(group.gid).await?;
+        Ok(GroupDetails { group, rule, primary_of })
     }
 
     /// Up to `limit` groups that match, by gid. For the next page set [`GroupFilter::after`] to the last gid.
@@ -77,17 +65,7 @@ impl Accounts {
     /// # Errors
     /// The directory does not answer.
     pub async fn groups(&self, filter: &GroupFilter, limit: u32) -> Result<Vec<Entry<Group>>, AccountsError> {
-        let query = sqlx::query(select_group!(
-            "WHERE g.gid > ?1 AND (?2 IS NULL OR g.name GLOB ?2) AND (?3 IS NULL OR EXISTS (\
-             SELECT 1 FROM group_member AS f JOIN login AS w ON w.uid = f.uid WHERE f.gid = g.gid AND w.name = ?3)) \
-             ORDER BY g.gid LIMIT ?4"
-        ))
-        .bind(i64::from(filter.after))
-        .bind(filter.pattern.clone())
-        .bind(filter.member.as_ref().map(|name| name.as_str().to_owned()))
-        .bind(limit);
-        let rows = self.directory().database(query.fetch_all(self.directory().reader()).await)?;
-        Ok(rows.iter().map(group).collect())
+        Ok(self.store.groups(filter, limit).await?)
     }
 
     /// Renames a group. Its gid stays.
@@ -96,14 +74,13 @@ impl Accounts {
     /// There is none of this name, the new name is taken, or a rule derives the members.
     pub async fn group_rename(&self, name: &GroupName, new: &GroupName) -> Result<Done<Group>, AccountsError> {
         let mut work = self.begin().await?;
-        let (gid, rule) = work.gid_of(name).await?;
+        let (group, rule) = work.known_group(name).await?;
         if new != name {
             matched_by_sshd(name, rule.as_deref())?;
             work.free_group_name(new).await?;
-            let update = sqlx::query("UPDATE unix_group SET name = ?2 WHERE gid = ?1").bind(gid).bind(new.as_str());
-            work.execute(update).await?;
+            work.rename_group(&group, new).await?;
         }
-        let group = work.group(new).await?;
+        let group = valid(new, work.group(new).await?)?;
         work.finish(group, Vec::new()).await
     }
 
@@ -113,14 +90,10 @@ impl Accounts {
     /// There is none of this name, logins have it as their primary group, or a rule derives the members.
     pub async fn group_remove(&self, name: &GroupName) -> Result<Done, AccountsError> {
         let mut work = self.begin().await?;
-        let (gid, rule) = work.gid_of(name).await?;
+        let (group, rule) = work.known_group(name).await?;
         matched_by_sshd(name, rule.as_deref())?;
-        let row = work.row(sqlx::query("SELECT count(*), min(name) FROM login WHERE gid = ?1").bind(gid)).await?;
-        if let Some(row) = row
-            && row.try_get_unchecked::<i64, usize>(0).unwrap_or(0) > 0
-        {
-            let count: i64 = row.try_get_unchecked(0).unwrap_or(0);
-            let first: String = row.try_get_unchecked(1).unwrap_or_default();
+        let (count, first) = work.primary_of(group.id).await?;
+        if count > 0 {
             return Err(AccountsError::InUse {
                 thing: Thing::Group,
                 name: name.to_string(),
@@ -131,7 +104,7 @@ impl Accounts {
                 remedy: "give them another with `identityctl login set NAME --group GROUP`, or remove them",
             });
         }
-        work.execute(sqlx::query("DELETE FROM unix_group WHERE gid = ?1").bind(gid)).await?;
+        work.remove_group(&group).await?;
         work.finish((), Vec::new()).await
     }
 
@@ -141,15 +114,9 @@ impl Accounts {
     /// Group or login do not exist, or a rule derives the members.
     pub async fn group_add_member(&self, name: &GroupName, login: &LoginName) -> Result<Done, AccountsError> {
         let mut work = self.begin().await?;
-        let gid = work.gid_with_members(name).await?;
-        let uid = work.uid_of(login).await?;
-        let there = sqlx::query("SELECT 1 FROM group_member WHERE gid = ?1 AND uid = ?2").bind(gid).bind(uid);
-        if work.number(there).await?.is_none() {
-            work.execute(sqlx::query("INSERT INTO group_member (gid, uid) VALUES (?1, ?2)").bind(gid).bind(uid))
-                .await?;
-        }
-        let count = work.number(sqlx::query("SELECT count(*) FROM group_member WHERE uid = ?1").bind(uid)).await?;
-        let count = usize::try_from(count.unwrap_or(0)).unwrap_or(0);
+        let group = work.group_with_members(name).await?;
+        let member = work.known_login(login).await?;
+        let count = work.add_member(&group, &member).await?;
         let warning = (count > NFS_GROUPS).then(|| Warning::ManyGroups { login: login.clone(), count });
         work.finish((), warning.into_iter().collect()).await
     }
@@ -160,10 +127,9 @@ impl Accounts {
     /// Group or login do not exist, the login is not in it, or a rule derives the members.
     pub async fn group_remove_member(&self, name: &GroupName, login: &LoginName) -> Result<Done, AccountsError> {
         let mut work = self.begin().await?;
-        let gid = work.gid_with_members(name).await?;
-        let uid = work.uid_of(login).await?;
-        let delete = sqlx::query("DELETE FROM group_member WHERE gid = ?1 AND uid = ?2").bind(gid).bind(uid);
-        if work.execute(delete).await? == 0 {
+        let group = work.group_with_members(name).await?;
+        let member = work.known_login(login).await?;
+        if !work.remove_member(&group, &member).await? {
             return Err(AccountsError::Invalid(format!(
                 "{login} is not listed in the group {name}; see: identityctl group show {name}"
             )));
@@ -194,24 +160,14 @@ fn valid(name: &GroupName, entry: Option<Entry<Group>>) -> Result<Group, Account
 }
 
 impl Work {
-    async fn group(&mut self, name: &GroupName) -> Result<Group, AccountsError> {
-        let row = self.row(sqlx::query(select_group!("WHERE g.name = ?1")).bind(name.as_str())).await?;
-        valid(name, row.map(|row| group(&row)))
+    /// A group, whatever else its entry holds, and the rule that derives its members.
+    async fn known_group(&mut self, name: &GroupName) -> Result<(Ref, Option<String>), AccountsError> {
+        self.group_ref(name.as_str()).await?.ok_or_else(|| AccountsError::not_found(Thing::Group, name))
     }
 
-    /// Its gid, and the rule that derives its members.
-    async fn gid_of(&mut self, name: &GroupName) -> Result<(i64, Option<String>), AccountsError> {
-        let row = self.row(sqlx::query("SELECT gid, rule FROM unix_group WHERE name = ?1").bind(name.as_str())).await?;
-        let row = row.ok_or_else(|| AccountsError::not_found(Thing::Group, name))?;
-        Ok((
-            row.try_get_unchecked(0).unwrap_or_default(),
-            row.try_get_unchecked::<Option<String>, usize>(1).ok().flatten(),
-        ))
-    }
-
-    async fn gid_with_members(&mut self, name: &GroupName) -> Result<i64, AccountsError> {
-        match self.gid_of(name).await? {
-            (gid, None) => Ok(gid),
+    async fn group_with_members(&mut self, name: &GroupName) -> Result<Ref, AccountsError> {
+        match self.known_group(name).await? {
+            (group, None) => Ok(group),
             (_, Some(rule)) => Err(AccountsError::Invalid(format!(
                 "the members of {name} follow from capabilities (rule {rule}): change them with `identityctl login set NAME --allow/--deny`"
             ))),
@@ -219,25 +175,20 @@ impl Work {
     }
 
     async fn free_group_name(&mut self, name: &GroupName) -> Result<(), AccountsError> {
-        let query = sqlx::query("SELECT 1 FROM unix_group WHERE name = ?1").bind(name.as_str());
-        match self.number(query).await? {
+        match self.group_ref(name.as_str()).await? {
             Some(_) => Err(AccountsError::exists(Thing::Group, name)),
             None => Ok(()),
         }
     }
 
-    async fn free_gid(&mut self, gid: u32, name: &GroupName) -> Result<i64, AccountsError> {
-        if let Some(row) = self.row(sqlx::query("SELECT name FROM unix_group WHERE gid = ?1").bind(gid)).await? {
-            let owner: String = row.try_get_unchecked(0).unwrap_or_default();
+    async fn free_gid(&mut self, gid: GroupId, name: &GroupName) -> Result<i64, AccountsError> {
+        let id = i64::from(gid.raw());
+        if let Some(owner) = self.group_of_gid(id).await? {
             return Err(AccountsError::exists(Thing::Group, format!("{owner} with gid {gid}")));
         }
-        let query = sqlx::query("SELECT name FROM retired_id WHERE kind = 'group' AND id = ?1 AND name <> ?2")
-            .bind(gid)
-            .bind(name.as_str());
-        if let Some(row) = self.row(query).await? {
-            let name = row.try_get_unchecked(0).unwrap_or_default();
-            return Err(AccountsError::IdUsed { thing: Thing::Group, id: gid, name });
+        match self.retired_for_another(Kind::Group, id, name.as_str()).await? {
+            Some(owner) => Err(AccountsError::IdUsed { thing: Thing::Group, id: gid.raw(), name: owner }),
+            None => Ok(id),
         }
-        Ok(i64::from(gid))
     }
 }

@@ -12,7 +12,6 @@ use schema::record::SshKey;
 use sha2::{Digest, Sha256};
 
 use super::{Accounts, AccountsError, Done, Thing};
-use crate::directory::Directory;
 
 pub use files_only::files_only;
 
@@ -268,19 +267,11 @@ impl Accounts {
     pub async fn key_add(&self, login: &LoginName, line: &str, today: Date) -> Result<Done<SshKey>, AccountsError> {
         let key: AuthorizedKey = line.parse().map_err(|error: KeyError| AccountsError::Invalid(error.to_string()))?;
         let mut work = self.begin().await?;
-        let uid = work.uid_of(login).await?;
-        let same =
-            sqlx::query("SELECT id FROM ssh_key WHERE uid = ?1 AND fingerprint = ?2").bind(uid).bind(key.fingerprint());
-        if let Some(id) = work.number(same).await? {
+        let owner = work.known_login(login).await?;
+        if let Some(id) = work.key_number(&owner, key.fingerprint()).await? {
             return Err(AccountsError::exists(Thing::Key, format!("{} (number {id}) of {login}", key.fingerprint())));
         }
-        let insert =
-            sqlx::query("INSERT INTO ssh_key (uid, line, fingerprint, added) VALUES (?1, ?2, ?3, ?4) RETURNING id")
-                .bind(uid)
-                .bind(key.line())
-                .bind(key.fingerprint())
-                .bind(today.days());
-        let id = work.number(insert).await?.unwrap_or_default();
+        let id = work.add_key(&owner, &key, today).await?;
         let key = SshKey { id, line: key.line, fingerprint: key.fingerprint, added: Some(today) };
         work.finish(key, Vec::new()).await
     }
@@ -302,14 +293,10 @@ impl Accounts {
     /// The login does not exist or has no such key.
     pub async fn key_remove(&self, login: &LoginName, which: &str) -> Result<Done, AccountsError> {
         let mut work = self.begin().await?;
-        let uid = work.uid_of(login).await?;
+        let owner = work.known_login(login).await?;
         let number: i64 = which.parse().unwrap_or(-1);
         let fingerprint = if which.starts_with("SHA256:") { which.to_owned() } else { format!("SHA256:{which}") };
-        let delete = sqlx::query("DELETE FROM ssh_key WHERE uid = ?1 AND (id = ?2 OR fingerprint = ?3)")
-            .bind(uid)
-            .bind(number)
-            .bind(fingerprint);
-        if work.execute(delete).await? == 0 {
+        if !work.remove_key(&owner, number, &fingerprint).await? {
             return Err(AccountsError::not_found(Thing::Key, format!("{which} of {login}")));
         }
         work.finish((), Vec::new()).await

@@ -11,18 +11,22 @@ pub mod import;
 pub mod key;
 pub mod login;
 pub mod membership;
+pub mod store;
 mod transaction;
+
+use std::sync::Arc;
 
 use schema::record::Generation;
 
 pub use error::{AccountsError, Thing, Warning};
+use store::Store;
 
-use crate::directory::sqlite::SqliteDirectory;
+use crate::directory::Directory;
 
 /// The administrators' operations on one directory.
 #[derive(Debug, Clone)]
 pub struct Accounts {
-    directory: SqliteDirectory,
+    store: Arc<dyn Store>,
     host: host::Host,
 }
 
@@ -42,20 +46,26 @@ pub struct Done<T = ()> {
 impl Accounts {
     /// Works on an open directory; warnings about shells and homes are about this server.
     #[must_use]
-    pub fn new(directory: SqliteDirectory) -> Self {
-        Self::on_host(directory, host::Host::local())
+    pub fn new(store: impl Into<Arc<dyn Store>>) -> Self {
+        Self::on_host(store, host::Host::local())
     }
 
     /// The same with a given view of the server, for tests and for imports of another server's files.
     #[must_use]
-    pub fn on_host(directory: SqliteDirectory, host: host::Host) -> Self {
-        Self { directory, host }
+    pub fn on_host(store: impl Into<Arc<dyn Store>>, host: host::Host) -> Self {
+        Self { store: store.into(), host }
+    }
+
+    /// The look-ups of the directory under it.
+    #[must_use]
+    pub fn directory(&self) -> &dyn Directory {
+        self.store.directory()
     }
 
     /// The directory under it.
     #[must_use]
-    pub fn directory(&self) -> &SqliteDirectory {
-        &self.directory
+    pub fn store(&self) -> &dyn Store {
+        &*self.store
     }
 }
 

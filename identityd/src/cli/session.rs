@@ -26,7 +26,6 @@ pub(super) fn with_accounts<T>(work: impl AsyncFnOnce(&Accounts) -> Result<T, Ac
 
 /// Creates the directory if it is missing.
 pub(super) fn create() -> Result<Generation, CliError> {
-    use crate::directory::Directory;
     with_directory(
         async || SqliteDirectory::create(Path::new(DIRECTORY_DB)).await,
         async |accounts: &Accounts| Ok(accounts.directory().generation().await?),
@@ -47,7 +46,7 @@ fn with_directory<T>(
         let directory = open().await.map_err(AccountsError::from)?;
         let accounts = Accounts::new(directory);
         let result = work(&accounts).await;
-        accounts.directory().close().await;
+        accounts.store().close().await;
         Ok(result?)
     })
 }

@@ -27,7 +27,7 @@ impl Accounts {
     /// # Errors
     /// The directory does not answer.
     pub async fn import_plan_of(&self, candidates: Candidates) -> Result<Plan, AccountsError> {
-        let stock = Stock::load(self.directory()).await?;
+        let stock = Stock::load(self.store()).await?;
         Ok(Planner::new(stock).plan(candidates))
     }
 }

@@ -6,14 +6,10 @@ use schema::hash::PasswordHash;
 use schema::id::{GroupId, UserId};
 use schema::name::{GroupName, LoginName};
 use schema::record::{Generation, Group, Login};
-use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
 
 use crate::accounts::AccountsError;
-use crate::directory::Entry;
-use crate::directory::sqlite::SqliteDirectory;
-use crate::directory::sqlite::reading::newest;
-use crate::directory::sqlite::rows::{bytes, group, login, select_group, select_login};
+use crate::accounts::store::{Parts, Store};
+use crate::directory::{Entry, Kind};
 
 pub(super) struct Stock {
     pub(super) generation: Generation,
@@ -33,57 +29,41 @@ pub(super) struct Stock {
 }
 
 impl Stock {
-    pub(super) async fn load(directory: &SqliteDirectory) -> Result<Self, AccountsError> {
-        // Deferred: the first statement fixes the moment.
-        let mut moment = directory.database(directory.reader().begin().await)?;
-        let generation = directory.database(newest(&mut moment).await)?;
+    pub(super) async fn load(store: &dyn Store) -> Result<Self, AccountsError> {
+        let whole = store.whole(Parts::Names).await?;
         let mut stock = Self {
-            generation,
-            logins: HashMap::new(),
-            uids: HashMap::new(),
-            gids: HashMap::new(),
-            names: HashSet::new(),
-            groups: HashMap::new(),
-            group_names: HashSet::new(),
+            generation: whole.generation,
+            logins: HashMap::with_capacity(whole.logins.len()),
+            uids: HashMap::with_capacity(whole.logins.len()),
+            gids: HashMap::with_capacity(whole.groups.len()),
+            names: HashSet::with_capacity(whole.logins.len()),
+            groups: HashMap::with_capacity(whole.groups.len()),
+            group_names: HashSet::with_capacity(whole.groups.len()),
             retired_uids: HashMap::new(),
             retired_gids: HashMap::new(),
-            reserved: HashSet::new(),
-            memberships: HashSet::new(),
+            reserved: whole.reserved.into_iter().collect(),
+            memberships: whole.memberships.into_iter().map(|membership| membership.name.as_str().to_owned()).collect(),
         };
-        let hashes = sqlx::query("SELECT uid, password_hash FROM login").fetch_all(&mut *moment).await;
-        let mut hashes: HashMap<u32, PasswordHash> = directory
-            .database(hashes)?
-            .iter()
-            .filter_map(|row| Some((id(row, "uid")?, text(row, "password_hash").parse().ok()?)))
-            .collect();
-        let rows = sqlx::query(select_login!("")).fetch_all(&mut *moment).await;
-        for row in &directory.database(rows)? {
-            let name = text(row, "name");
-            stock.uids.extend(id(row, "uid").map(|uid| (uid, name.clone())));
+        for stored in whole.logins {
+            let name = stored.at.name;
+            stock.uids.extend(u32::try_from(stored.at.id).map(|uid| (uid, name.clone())));
             stock.names.insert(name.clone());
-            if let Entry::Valid(login) = login(row) {
-                let hash = hashes.remove(&login.uid.raw()).unwrap_or_else(PasswordHash::none);
-                stock.logins.insert(name, (login, hash));
+            if let Entry::Valid(login) = stored.entry {
+                stock.logins.insert(name, (login, stored.password));
             }
         }
-        let rows = sqlx::query(select_group!("")).fetch_all(&mut *moment).await;
-        for row in &directory.database(rows)? {
-            let name = text(row, "name");
-            stock.gids.extend(id(row, "gid").map(|gid| (gid, name.clone())));
+        for stored in whole.groups {
+            let name = stored.at.name;
+            stock.gids.extend(u32::try_from(stored.at.id).map(|gid| (gid, name.clone())));
             stock.group_names.insert(name.clone());
-            if let Entry::Valid(group) = group(row) {
+            if let Entry::Valid(group) = stored.entry {
                 stock.groups.insert(name, group);
             }
         }
-        let rows = sqlx::query("SELECT kind, id, name FROM retired_id").fetch_all(&mut *moment).await;
-        for row in &directory.database(rows)? {
-            let retired = if text(row, "kind") == "login" { &mut stock.retired_uids } else { &mut stock.retired_gids };
-            retired.extend(id(row, "id").map(|id| (id, text(row, "name"))));
+        for (kind, retired) in whole.retired {
+            let ids = if kind == Kind::Login { &mut stock.retired_uids } else { &mut stock.retired_gids };
+            ids.extend(u32::try_from(retired.id).map(|id| (id, retired.name)));
         }
-        let rows = sqlx::query("SELECT name FROM reserved_name").fetch_all(&mut *moment).await;
-        stock.reserved = directory.database(rows)?.iter().map(|row| text(row, "name")).collect();
-        let rows = sqlx::query("SELECT name FROM membership").fetch_all(&mut *moment).await;
-        stock.memberships = directory.database(rows)?.iter().map(|row| text(row, "name")).collect();
         Ok(stock)
     }
 
@@ -123,12 +103,4 @@ impl Stock {
             _ => Ok(()),
         }
     }
-}
-
-fn text(row: &SqliteRow, column: &str) -> String {
-    String::from_utf8_lossy(&bytes(row, column)).into_owned()
-}
-
-fn id(row: &SqliteRow, column: &str) -> Option<u32> {
-    row.try_get_unchecked::<i64, &str>(column).ok().and_then(|id| u32::try_from(id).ok())
 }

@@ -1,18 +1,17 @@
 //! Adding and changing logins.
 
-use schema::capability::{Capabilities, Capability};
 use schema::date::Date;
 use schema::hash::PasswordHash;
+use schema::id::{GroupId, UserId};
 use schema::name::LoginName;
 use schema::path::{HomePath, ShellPath};
 use schema::record::{Aging, Login, Status};
-use sqlx::Row;
 
 use super::{AgingChange, HOMES, LoginChange, NewLogin, SHELL};
+use crate::accounts::store::Ref;
 use crate::accounts::transaction::Work;
 use crate::accounts::{Accounts, AccountsError, Done, Thing, Warning};
-use crate::directory::Entry;
-use crate::directory::sqlite::rows::{login, select_login};
+use crate::directory::{Entry, Kind};
 
 impl Accounts {
     /// Adds a login. Without ids it gets the next never-used one as uid and gid, and a group of its own.
@@ -32,41 +31,34 @@ impl Accounts {
         let mut warnings: Vec<Warning> = self.host.shell(&shell).into_iter().collect();
         let mut work = self.begin().await?;
         work.free_login_name(&new.name).await?;
-        warnings.extend(work.name_used_before(&new.name, new.uid.map(schema::id::UserId::raw)).await?);
+        warnings.extend(work.name_used_before(&new.name, new.uid.map(UserId::raw)).await?);
         warnings.extend(work.home_shared(&home, None).await?);
-        let membership = match &new.membership {
-            Some(name) => Some(work.membership_id(name).await?),
-            None => None,
-        };
+        if let Some(name) = &new.membership {
+            work.existing_membership(name).await?;
+        }
         let uid = match new.uid {
-            Some(uid) => work.free_uid(uid.raw(), &new.name).await?,
-            None => work.next_id().await?,
+            Some(uid) => work.free_uid(uid, &new.name).await?,
+            None => work.fresh_id().await?,
         };
         let gid = match new.gid {
-            Some(gid) => work.existing_gid(gid.raw()).await?,
+            Some(gid) => work.existing_gid(gid).await?,
             None => work.add_private_group(&new.name, uid).await?,
         };
-        let insert = sqlx::query(
-            "INSERT INTO login (uid, name, gid, gecos, home, shell, status, password_hash, membership_id) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-        )
-        .bind(uid)
-        .bind(new.name.as_str())
-        .bind(gid)
-        .bind(new.gecos.as_str())
-        .bind(home.as_str())
-        .bind(shell.as_str())
-        .bind(status_text(new.status))
-        .bind(new.password.as_ref().map_or("*", PasswordHash::expose))
-        .bind(membership);
-        work.execute(insert).await?;
-        if new.aging != Aging::default() {
-            work.set_aging(uid, &new.aging).await?;
-        }
-        for capability in &new.capabilities {
-            work.add_capability(uid, capability).await?;
-        }
-        let login = work.login(&new.name).await?;
+        let login = Login {
+            name: new.name.clone(),
+            uid: UserId::try_from(uid).map_err(|error| AccountsError::Invalid(format!("uid: {error}")))?,
+            gid: GroupId::try_from(gid).map_err(|error| AccountsError::Invalid(format!("gid: {error}")))?,
+            gecos: new.gecos.clone(),
+            home,
+            shell,
+            status: new.status,
+            capabilities: new.capabilities.clone(),
+            aging: new.aging.clone(),
+            membership: new.membership.clone(),
+        };
+        let none = PasswordHash::none();
+        work.add_login(&login, new.password.as_ref().unwrap_or(&none)).await?;
+        let login = work.valid_login(&new.name).await?;
         work.finish(login, warnings).await
     }
 
@@ -83,36 +75,41 @@ impl Accounts {
             warnings.extend(self.host.shell(shell));
         }
         let mut work = self.begin().await?;
-        let old = work.login(name).await?;
+        let old = work.valid_login(name).await?;
         let uid = i64::from(old.uid.raw());
         if let Some(home) = change.home.as_ref().filter(|home| **home != old.home) {
             warnings.extend(work.home_shared(home, Some(uid)).await?);
         }
         if let Some(gid) = change.gid {
-            work.existing_gid(gid.raw()).await?;
+            work.existing_gid(gid).await?;
         }
-        let membership = match change.membership.as_ref().unwrap_or(&old.membership) {
-            Some(membership) => Some(work.membership_id(membership).await?),
-            None => None,
+        if let Some(Some(membership)) = &change.membership {
+            work.existing_membership(membership).await?;
+        }
+        let renamed = change.name.as_ref().filter(|new| *new != name);
+        if let Some(new) = renamed {
+            work.free_login_name(new).await?;
+        }
+        let mut capabilities = change.capabilities.clone().unwrap_or_else(|| old.capabilities.clone());
+        capabilities.extend(change.add_capabilities.iter().cloned());
+        capabilities.retain(|capability| !change.remove_capabilities.contains(capability));
+        let new = Login {
+            name: renamed.unwrap_or(name).clone(),
+            uid: old.uid,
+            gid: change.gid.unwrap_or(old.gid),
+            gecos: change.gecos.as_ref().unwrap_or(&old.gecos).clone(),
+            home: change.home.as_ref().unwrap_or(&old.home).clone(),
+            shell: change.shell.as_ref().unwrap_or(&old.shell).clone(),
+            status: old.status,
+            capabilities,
+            aging: change.aging.of(&old.aging),
+            membership: change.membership.as_ref().unwrap_or(&old.membership).clone(),
         };
-        let update = sqlx::query(
-            "UPDATE login SET gecos = ?2, home = ?3, shell = ?4, gid = ?5, membership_id = ?6 WHERE uid = ?1",
-        )
-        .bind(uid)
-        .bind(change.gecos.as_ref().unwrap_or(&old.gecos).as_str())
-        .bind(change.home.as_ref().unwrap_or(&old.home).as_str())
-        .bind(change.shell.as_ref().unwrap_or(&old.shell).as_str())
-        .bind(i64::from(change.gid.unwrap_or(old.gid).raw()))
-        .bind(membership);
-        work.execute(update).await?;
-        work.set_capabilities(uid, &old.capabilities, change).await?;
-        work.set_aging(uid, &change.aging.of(&old.aging)).await?;
-        let mut now = name;
-        if let Some(new) = change.name.as_ref().filter(|new| *new != name) {
-            warnings.extend(work.rename(&old, new).await?);
-            now = new;
+        work.change_login(&old, &new).await?;
+        if renamed.is_some() {
+            warnings.extend(work.notes_of_rename(&old, &new.name).await?);
         }
-        let login = work.login(now).await?;
+        let login = work.valid_login(&new.name).await?;
         work.finish(login, warnings).await
     }
 
@@ -143,12 +140,8 @@ impl Accounts {
         today: Option<Date>,
     ) -> Result<Done, AccountsError> {
         let mut work = self.begin().await?;
-        let uid = work.uid_of(name).await?;
-        let update = sqlx::query("UPDATE login SET password_hash = ?2, last_change = ?3 WHERE uid = ?1")
-            .bind(uid)
-            .bind(hash.expose())
-            .bind(today.map_or(0, Date::days));
-        work.execute(update).await?;
+        let login = work.known_login(name).await?;
+        work.set_password(&login, hash, today.unwrap_or(Date::from_days(0))).await?;
         work.finish((), Vec::new()).await
     }
 
@@ -166,17 +159,16 @@ impl Accounts {
     /// There is none of this name.
     pub async fn login_aging(&self, name: &LoginName, change: &AgingChange) -> Result<Done<Aging>, AccountsError> {
         let mut work = self.begin().await?;
-        let old = work.login(name).await?;
-        let aging = change.of(&old.aging);
-        work.set_aging(i64::from(old.uid.raw()), &aging).await?;
-        work.finish(aging, Vec::new()).await
+        let old = work.valid_login(name).await?;
+        let new = Login { aging: change.of(&old.aging), ..old.clone() };
+        work.change_login(&old, &new).await?;
+        work.finish(new.aging, Vec::new()).await
     }
 
     async fn set_status(&self, name: &LoginName, status: Status) -> Result<Done, AccountsError> {
         let mut work = self.begin().await?;
-        let uid = work.uid_of(name).await?;
-        work.execute(sqlx::query("UPDATE login SET status = ?2 WHERE uid = ?1").bind(uid).bind(status_text(status)))
-            .await?;
+        let login = work.known_login(name).await?;
+        work.set_status(&login, status).await?;
         work.finish((), Vec::new()).await
     }
 }
@@ -195,27 +187,18 @@ impl AgingChange {
     }
 }
 
-pub(in crate::accounts) const fn status_text(status: Status) -> &'static str {
-    match status {
-        Status::Active => "active",
-        Status::Locked => "locked",
-    }
-}
-
 fn default_path<T: std::str::FromStr<Err = schema::path::PathError>>(path: &str) -> Result<T, AccountsError> {
     path.parse().map_err(|error: schema::path::PathError| AccountsError::Invalid(error.to_string()))
 }
 
 impl Work {
-    /// The uid of a login, whatever else its entry holds: so that a broken one can be mended or removed.
-    pub(in crate::accounts) async fn uid_of(&mut self, name: &LoginName) -> Result<i64, AccountsError> {
-        let query = sqlx::query("SELECT uid FROM login WHERE name = ?1").bind(name.as_str());
-        self.number(query).await?.ok_or_else(|| AccountsError::not_found(Thing::Login, name))
+    /// A login, whatever else its entry holds: so that a broken one can be mended or removed.
+    pub(in crate::accounts) async fn known_login(&mut self, name: &LoginName) -> Result<Ref, AccountsError> {
+        self.login_ref(name.as_str()).await?.ok_or_else(|| AccountsError::not_found(Thing::Login, name))
     }
 
-    pub(in crate::accounts) async fn login(&mut self, name: &LoginName) -> Result<Login, AccountsError> {
-        let query = sqlx::query(select_login!("WHERE l.name = ?1")).bind(name.as_str());
-        match self.row(query).await?.map(|row| login(&row)) {
+    pub(in crate::accounts) async fn valid_login(&mut self, name: &LoginName) -> Result<Login, AccountsError> {
+        match self.login(name).await? {
             None => Err(AccountsError::not_found(Thing::Login, name)),
             Some(Entry::Quarantined(entry)) => {
                 Err(AccountsError::Quarantined { thing: Thing::Login, name: entry.name, reason: entry.reason })
@@ -225,116 +208,70 @@ impl Work {
     }
 
     pub(super) async fn free_login_name(&mut self, name: &LoginName) -> Result<(), AccountsError> {
-        let query = sqlx::query("SELECT 1 FROM login WHERE name = ?1").bind(name.as_str());
-        match self.number(query).await? {
+        match self.login_ref(name.as_str()).await? {
             Some(_) => Err(AccountsError::exists(Thing::Login, name)),
             None => Ok(()),
         }
     }
 
-    async fn free_uid(&mut self, uid: u32, name: &LoginName) -> Result<i64, AccountsError> {
-        let query = sqlx::query("SELECT name FROM login WHERE uid = ?1").bind(uid);
-        if let Some(row) = self.row(query).await? {
-            let owner: String = row.try_get_unchecked(0).unwrap_or_default();
+    async fn free_uid(&mut self, uid: UserId, name: &LoginName) -> Result<u32, AccountsError> {
+        let id = i64::from(uid.raw());
+        if let Some(owner) = self.login_of_uid(id).await? {
             return Err(AccountsError::exists(Thing::Login, format!("{owner} with uid {uid}")));
         }
-        let query = sqlx::query("SELECT name FROM retired_id WHERE kind = 'login' AND id = ?1 AND name <> ?2")
-            .bind(uid)
-            .bind(name.as_str());
-        if let Some(row) = self.row(query).await? {
-            let name = row.try_get_unchecked(0).unwrap_or_default();
-            return Err(AccountsError::IdUsed { thing: Thing::Login, id: uid, name });
+        match self.retired_for_another(Kind::Login, id, name.as_str()).await? {
+            Some(owner) => Err(AccountsError::IdUsed { thing: Thing::Login, id: uid.raw(), name: owner }),
+            None => Ok(uid.raw()),
         }
-        Ok(i64::from(uid))
+    }
+
+    /// Who else had this id before it was retired.
+    pub(in crate::accounts) async fn retired_for_another(
+        &mut self,
+        kind: Kind,
+        id: i64,
+        name: &str,
+    ) -> Result<Option<String>, AccountsError> {
+        let retired = self.retired(kind, Some(id), None).await?;
+        Ok(retired.into_iter().map(|retired| retired.name).find(|former| former != name))
     }
 
     /// The next id that was never a uid or gid.
-    pub(in crate::accounts) async fn next_id(&mut self) -> Result<i64, AccountsError> {
-        let id = self.number(sqlx::query("SELECT id FROM next_id")).await?.ok_or_else(|| {
+    pub(in crate::accounts) async fn fresh_id(&mut self) -> Result<u32, AccountsError> {
+        let id = self.next_id().await?.and_then(|id| u32::try_from(id).ok());
+        id.ok_or_else(|| {
             AccountsError::Invalid(
                 "no id is left below 2147483648; lower directory.next_id by SQL (docs/directory.md)".into(),
             )
-        })?;
-        self.execute(sqlx::query("UPDATE directory SET next_id = ?1").bind(id)).await?;
-        Ok(id)
+        })
     }
 
-    async fn existing_gid(&mut self, gid: u32) -> Result<i64, AccountsError> {
-        let query = sqlx::query("SELECT gid FROM unix_group WHERE gid = ?1").bind(gid);
-        self.number(query).await?.ok_or_else(|| AccountsError::not_found(Thing::Group, format!("with gid {gid}")))
+    async fn existing_gid(&mut self, gid: GroupId) -> Result<u32, AccountsError> {
+        match self.group_of_gid(i64::from(gid.raw())).await? {
+            Some(_) => Ok(gid.raw()),
+            None => Err(AccountsError::not_found(Thing::Group, format!("with gid {gid}"))),
+        }
     }
 
     /// A group with the login's name, as useradd(8) does with USERGROUPS_ENAB; its gid is the uid if that was never a gid.
-    pub(super) async fn add_private_group(&mut self, name: &LoginName, uid: i64) -> Result<i64, AccountsError> {
-        let query = sqlx::query("SELECT 1 FROM unix_group WHERE name = ?1").bind(name.as_str());
-        if self.number(query).await?.is_some() {
+    pub(super) async fn add_private_group(&mut self, name: &LoginName, uid: u32) -> Result<u32, AccountsError> {
+        if self.group_ref(name.as_str()).await?.is_some() {
             return Err(AccountsError::Invalid(format!(
                 "there is a group {name} already, so the login cannot have its own; choose another name, or give it a group with --gid"
             )));
         }
-        let query = sqlx::query(
-            "SELECT 1 FROM unix_group WHERE gid = ?1 UNION ALL SELECT 1 FROM retired_id WHERE kind = 'group' AND id = ?1 AND name <> ?2",
-        )
-        .bind(uid)
-        .bind(name.as_str());
-        let gid = if self.number(query).await?.is_some() { self.next_id().await? } else { uid };
-        self.execute(sqlx::query("INSERT INTO unix_group (gid, name) VALUES (?1, ?2)").bind(gid).bind(name.as_str()))
-            .await?;
+        let id = i64::from(uid);
+        let taken = self.group_of_gid(id).await?.is_some()
+            || self.retired_for_another(Kind::Group, id, name.as_str()).await?.is_some();
+        let gid = if taken { self.fresh_id().await? } else { uid };
+        self.add_group(i64::from(gid), name.as_str()).await?;
         Ok(gid)
     }
 
-    pub(super) async fn add_capability(&mut self, uid: i64, capability: &Capability) -> Result<(), AccountsError> {
-        let insert = sqlx::query("INSERT INTO login_capability (uid, capability) VALUES (?1, ?2)")
-            .bind(uid)
-            .bind(capability.as_str());
-        self.execute(insert).await.map(|_| ())
-    }
-
-    async fn set_capabilities(
-        &mut self,
-        uid: i64,
-        old: &Capabilities,
-        change: &LoginChange,
-    ) -> Result<(), AccountsError> {
-        let mut new = change.capabilities.clone().unwrap_or_else(|| old.clone());
-        new.extend(change.add_capabilities.iter().cloned());
-        new.retain(|capability| !change.remove_capabilities.contains(capability));
-        for gone in old.difference(&new) {
-            let delete = sqlx::query("DELETE FROM login_capability WHERE uid = ?1 AND capability = ?2")
-                .bind(uid)
-                .bind(gone.as_str());
-            self.execute(delete).await?;
-        }
-        for added in new.difference(old) {
-            self.add_capability(uid, added).await?;
-        }
-        Ok(())
-    }
-
-    pub(super) async fn set_aging(&mut self, uid: i64, aging: &Aging) -> Result<(), AccountsError> {
-        let update = sqlx::query(
-            "UPDATE login SET last_change = ?2, min_days = ?3, max_days = ?4, warn_days = ?5, inactive_days = ?6, expires = ?7 WHERE uid = ?1",
-        )
-        .bind(uid)
-        .bind(aging.last_change.map(Date::days))
-        .bind(aging.min_days)
-        .bind(aging.max_days)
-        .bind(aging.warn_days)
-        .bind(aging.inactive_days)
-        .bind(aging.expires.map(Date::days));
-        self.execute(update).await.map(|_| ())
-    }
-
-    async fn rename(&mut self, old: &Login, new: &LoginName) -> Result<Vec<Warning>, AccountsError> {
-        self.free_login_name(new).await?;
-        let update = sqlx::query("UPDATE login SET name = ?2 WHERE uid = ?1").bind(old.uid.raw()).bind(new.as_str());
-        self.execute(update).await?;
+    async fn notes_of_rename(&mut self, old: &Login, new: &LoginName) -> Result<Vec<Warning>, AccountsError> {
         let mut notes = self.name_used_before(new, Some(old.uid.raw())).await?;
-        // The trigger login_renamed has renamed its own group, unless the name was taken.
-        let kept = sqlx::query("SELECT 1 FROM unix_group WHERE gid = ?1 AND name = ?2")
-            .bind(old.gid.raw())
-            .bind(old.name.as_str());
-        if self.number(kept).await?.is_some() {
+        // Its own group has been renamed with it, unless the name was taken.
+        if self.group_of_gid(i64::from(old.gid.raw())).await?.is_some_and(|name| name == old.name.as_str()) {
             notes.push(Warning::Note(format!(
                 "its own group keeps the name {}: there is another group {new}",
                 old.name
@@ -350,25 +287,18 @@ impl Work {
     }
 
     async fn name_used_before(&mut self, name: &LoginName, uid: Option<u32>) -> Result<Vec<Warning>, AccountsError> {
-        let query =
-            sqlx::query("SELECT id FROM retired_id WHERE kind = 'login' AND name = ?1 AND id IS NOT ?2 ORDER BY id")
-                .bind(name.as_str())
-                .bind(uid);
-        let former = self.rows(query).await?;
+        let former = self.retired(Kind::Login, None, Some(name.as_str())).await?;
         Ok(former
             .iter()
-            .filter_map(|row| u32::try_from(row.try_get_unchecked::<i64, usize>(0).ok()?).ok())
-            .filter_map(|uid| schema::id::UserId::try_from(uid).ok())
+            .filter_map(|retired| u32::try_from(retired.id).ok())
+            .filter(|former| Some(*former) != uid)
+            .filter_map(|uid| UserId::try_from(uid).ok())
             .map(|uid| Warning::NameUsedBefore { name: name.clone(), uid })
             .collect())
     }
 
     async fn home_shared(&mut self, home: &HomePath, uid: Option<i64>) -> Result<Option<Warning>, AccountsError> {
-        let query = sqlx::query("SELECT name FROM login WHERE home = ?1 AND uid IS NOT ?2 LIMIT 1")
-            .bind(home.as_str())
-            .bind(uid);
-        let row = self.row(query).await?;
-        Ok(row
-            .map(|row| Warning::HomeShared { home: home.clone(), other: row.try_get_unchecked(0).unwrap_or_default() }))
+        let other = self.login_of_home(home, uid).await?;
+        Ok(other.map(|other| Warning::HomeShared { home: home.clone(), other }))
     }
 }

@@ -1,6 +1,6 @@
 //! Logins: adding, showing, listing, changing, locking, removing, and taking a retired id back.
 
-pub(super) mod change;
+mod change;
 mod read;
 mod retire;
 

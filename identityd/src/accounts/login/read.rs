@@ -1,14 +1,12 @@
 //! Showing and listing logins.
 
 use schema::hash::PasswordHash;
-use schema::id::GroupId;
-use schema::name::{GroupName, LoginName};
-use schema::record::{Login, Status};
+use schema::name::LoginName;
+use schema::record::Login;
 
 use super::{GroupRef, LoginDetails, LoginFilter, NFS_GROUPS};
 use crate::accounts::{Accounts, AccountsError, Thing, Warning};
-use crate::directory::sqlite::rows::{login, select_login};
-use crate::directory::{Directory, Entry};
+use crate::directory::Entry;
 
 impl Accounts {
     /// One login with its groups and keys.
@@ -26,7 +24,7 @@ impl Accounts {
         };
         let mut groups = Vec::new();
         for gid in directory.gids_of(name).await?.unwrap_or_default().into_iter().skip(1) {
-            if let Some(name) = self.group_name(gid).await? {
+            if let Some(name) = self.store.group_name(gid).await? {
                 groups.push(GroupRef { gid, name });
             }
         }
@@ -39,7 +37,7 @@ impl Accounts {
             warnings.push(Warning::ManyGroups { login: name.clone(), count: groups.len() });
         }
         Ok(LoginDetails {
-            group: self.group_name(login.gid).await?,
+            group: self.store.group_name(login.gid).await?,
             groups,
             keys: directory.ssh_keys(name).await?,
             password,
@@ -53,30 +51,6 @@ impl Accounts {
     /// # Errors
     /// The directory does not answer.
     pub async fn logins(&self, filter: &LoginFilter, limit: u32) -> Result<Vec<Entry<Login>>, AccountsError> {
-        let status = filter.status.map(|status| match status {
-            Status::Active => "active",
-            Status::Locked => "locked",
-        });
-        let query = sqlx::query(select_login!(
-            "WHERE l.uid > ?1 AND (?2 IS NULL OR l.membership_id = (SELECT id FROM membership WHERE name = ?2)) \
-             AND (?3 IS NULL OR l.status = ?3) AND (?4 IS NULL OR l.name GLOB ?4) \
-             AND (?5 IS NULL OR EXISTS (SELECT 1 FROM login_capability AS f WHERE f.uid = l.uid AND f.capability = ?5)) \
-             ORDER BY l.uid LIMIT ?6"
-        ))
-        .bind(i64::from(filter.after))
-        .bind(filter.membership.as_ref().map(|name| name.as_str().to_owned()))
-        .bind(status)
-        .bind(filter.pattern.clone())
-        .bind(filter.capability.as_ref().map(|capability| capability.as_str().to_owned()))
-        .bind(limit);
-        let rows = self.directory().database(query.fetch_all(self.directory().reader()).await)?;
-        Ok(rows.iter().map(login).collect())
-    }
-
-    async fn group_name(&self, gid: GroupId) -> Result<Option<GroupName>, AccountsError> {
-        // Without its members: a derived group may have all of them.
-        let query = sqlx::query("SELECT name FROM unix_group WHERE gid = ?1").bind(i64::from(gid.raw()));
-        let row = self.directory().database(query.fetch_optional(self.directory().reader()).await)?;
-        Ok(row.and_then(|row| GroupName::from_bytes(&crate::directory::sqlite::rows::bytes(&row, "name")).ok()))
+        Ok(self.store.logins(filter, limit).await?)
     }
 }

@@ -1,14 +1,16 @@
 //! Removing logins, and taking a retired id back.
 
+use schema::capability::Capabilities;
+use schema::hash::PasswordHash;
+use schema::id::{GroupId, UserId};
 use schema::name::LoginName;
-use schema::record::Login;
-use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
+use schema::record::{Aging, Login, Status};
 
 use super::RetiredLogin;
+use crate::accounts::store::Retired;
 use crate::accounts::transaction::Work;
 use crate::accounts::{Accounts, AccountsError, Done, Thing, Warning};
-use crate::directory::sqlite::rows::bytes;
+use crate::directory::Kind;
 
 impl Accounts {
     /// Removes a login with its capabilities, keys and memberships of groups, and its own group if nobody else is in it. The ids are retired.
@@ -18,8 +20,8 @@ impl Accounts {
     /// There is none of this name.
     pub async fn login_remove(&self, name: &LoginName) -> Result<Done, AccountsError> {
         let mut work = self.begin().await?;
-        let uid = work.uid_of(name).await?;
-        work.execute(sqlx::query("DELETE FROM login WHERE uid = ?1").bind(uid)).await?;
+        let login = work.known_login(name).await?;
+        work.remove_login(&login).await?;
         work.finish((), Vec::new()).await
     }
 
@@ -28,10 +30,16 @@ impl Accounts {
     /// # Errors
     /// The directory does not answer.
     pub async fn retired_logins(&self, name: Option<&LoginName>) -> Result<Vec<RetiredLogin>, AccountsError> {
-        let query = sqlx::query("SELECT id, name, retired, home FROM retired_id WHERE kind = 'login' AND (?1 IS NULL OR name = ?1) ORDER BY id")
-            .bind(name.map(LoginName::as_str));
-        let rows = self.directory().database(query.fetch_all(self.directory().reader()).await)?;
-        Ok(rows.iter().map(retired).collect())
+        let retired = self.store.retired(Kind::Login, name.map(LoginName::as_str)).await?;
+        Ok(retired
+            .into_iter()
+            .map(|Retired { id, name, when, home, .. }| RetiredLogin {
+                uid: u32::try_from(id).unwrap_or_default(),
+                name,
+                retired: when,
+                home,
+            })
+            .collect())
     }
 
     /// Brings a deleted login back with its uid, group, home and shell: locked, without password, keys and capabilities.
@@ -41,72 +49,51 @@ impl Accounts {
     pub async fn login_restore(&self, name: &LoginName, uid: Option<u32>) -> Result<Done<Login>, AccountsError> {
         let mut work = self.begin().await?;
         work.free_login_name(name).await?;
-        let row = work.retired(name, uid).await?;
-        let uid = row.try_get_unchecked::<i64, &str>("id").unwrap_or_default();
-        let gid = row.try_get_unchecked::<i64, &str>("gid").unwrap_or(uid);
+        let former = work.former(name, uid).await?;
+        let broken = |what: &str, error: String| AccountsError::Invalid(format!("the deleted login's {what}: {error}"));
+        let raw = u32::try_from(former.id).unwrap_or_default();
+        let gid = former.gid.unwrap_or(former.id);
         let mut warnings = Vec::new();
-        let there = sqlx::query("SELECT gid FROM unix_group WHERE gid = ?1").bind(gid);
-        let gid = if work.number(there).await?.is_some() {
-            gid
+        let gid = if work.group_of_gid(gid).await?.is_some() {
+            u32::try_from(gid).unwrap_or_default()
+        } else if work.retired(Kind::Group, Some(gid), Some(name.as_str())).await?.is_empty() {
+            warnings.push(Warning::Note(format!("its former group {gid} is gone; it has a new group of its own")));
+            work.add_private_group(name, raw).await?
         } else {
-            let own = sqlx::query("SELECT id FROM retired_id WHERE kind = 'group' AND id = ?1 AND name = ?2")
-                .bind(gid)
-                .bind(name.as_str());
-            if work.number(own).await?.is_some() {
-                let insert =
-                    sqlx::query("INSERT INTO unix_group (gid, name) VALUES (?1, ?2)").bind(gid).bind(name.as_str());
-                work.execute(insert).await?;
-                gid
-            } else {
-                warnings.push(Warning::Note(format!("its former group {gid} is gone; it has a new group of its own")));
-                work.add_private_group(name, uid).await?
-            }
+            work.add_group(gid, name.as_str()).await?;
+            u32::try_from(gid).unwrap_or_default()
         };
-        let text = |column| String::from_utf8_lossy(&bytes(&row, column)).into_owned();
-        let insert = sqlx::query(
-            "INSERT INTO login (uid, name, gid, gecos, home, shell, status) VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'locked')",
-        )
-        .bind(uid)
-        .bind(name.as_str())
-        .bind(gid)
-        .bind(text("gecos"))
-        .bind(text("home"))
-        .bind(text("shell"));
-        work.execute(insert).await?;
+        let login = Login {
+            name: name.clone(),
+            uid: UserId::try_from(raw).map_err(|error| broken("uid", error.to_string()))?,
+            gid: GroupId::try_from(gid).map_err(|error| broken("group", error.to_string()))?,
+            gecos: former.gecos.parse().map_err(|error| broken("full name", format!("{error}")))?,
+            home: former.home.parse().map_err(|error| broken("home", format!("{error}")))?,
+            shell: former.shell.parse().map_err(|error| broken("shell", format!("{error}")))?,
+            status: Status::Locked,
+            capabilities: Capabilities::new(),
+            aging: Aging::default(),
+            membership: None,
+        };
+        work.add_login(&login, &PasswordHash::none()).await?;
         warnings.push(Warning::Note(
             "it is locked and has no password, keys or capabilities: give it what it needs, then unlock it".into(),
         ));
-        let login = work.login(name).await?;
+        let login = work.valid_login(name).await?;
         work.finish(login, warnings).await
     }
 }
 
 impl Work {
-    async fn retired(&mut self, name: &LoginName, uid: Option<u32>) -> Result<SqliteRow, AccountsError> {
-        let query = sqlx::query("SELECT id, gid, gecos, home, shell FROM retired_id WHERE kind = 'login' AND name = ?1 AND (?2 IS NULL OR id = ?2) ORDER BY id")
-            .bind(name.as_str())
-            .bind(uid);
-        let mut rows = self.rows(query).await?;
-        match (rows.len(), rows.pop()) {
-            (1, Some(row)) => Ok(row),
+    async fn former(&mut self, name: &LoginName, uid: Option<u32>) -> Result<Retired, AccountsError> {
+        let mut former = self.retired(Kind::Login, uid.map(i64::from), Some(name.as_str())).await?;
+        match (former.len(), former.pop()) {
+            (1, Some(one)) => Ok(one),
             (0, _) | (_, None) => Err(AccountsError::not_found(Thing::Login, format!("{name} among the deleted ones"))),
             (_, Some(last)) => {
-                let id = |row: &SqliteRow| {
-                    row.try_get_unchecked::<i64, &str>("id").ok().and_then(|id| u32::try_from(id).ok())
-                };
-                let uids = rows.iter().chain([&last]).filter_map(id).collect();
+                let uids = former.iter().chain([&last]).filter_map(|former| u32::try_from(former.id).ok()).collect();
                 Err(AccountsError::Ambiguous { name: name.clone(), uids })
             }
         }
-    }
-}
-
-fn retired(row: &SqliteRow) -> RetiredLogin {
-    let text = |column| String::from_utf8_lossy(&bytes(row, column)).into_owned();
-    RetiredLogin {
-        uid: row.try_get_unchecked::<i64, &str>("id").ok().and_then(|id| u32::try_from(id).ok()).unwrap_or_default(),
-        name: text("name"),
-        retired: text("retired"),
-        home: text("home"),
     }
 }

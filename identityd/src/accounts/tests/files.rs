@@ -28,7 +28,7 @@ async fn a_missing_or_empty_file_is_not_created_by_opening() {
 async fn a_loose_mode_a_link_and_a_foreign_file_are_refused_with_a_remedy() {
     let world = World::new().await;
     let path = world.folder.path().join("directory.db");
-    world.accounts.directory().close().await;
+    world.directory.close().await;
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
     assert!(refusal(&path).await.contains("chmod 600"));
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
@@ -60,7 +60,7 @@ async fn damage_inside_is_an_error_and_never_an_absent_login() {
         world.login(&format!("user{at}"), "shell").await;
     }
     let path = world.folder.path().join("directory.db");
-    world.accounts.directory().close().await;
+    world.directory.close().await;
     let mut content = std::fs::read(&path).unwrap();
     let from = content.len() / 4;
     content[from..].fill(0xa5);

@@ -6,7 +6,7 @@ use super::{World, message, name};
 use crate::accounts::Warning;
 use crate::accounts::group::GroupFilter;
 use crate::accounts::login::NFS_GROUPS;
-use crate::directory::{Changes, Directory, Entry, Kind};
+use crate::directory::{Changes, Entry, Kind};
 
 fn group(text: &str) -> GroupName {
     text.parse().unwrap()

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::{World, message, name};
 use crate::accounts::host::Host;
 use crate::accounts::import::{Fate, File, Files, Finding, Options, Plan};
-use crate::directory::{Changes, Directory};
+use crate::directory::Changes;
 
 const PASSWD: &str = "ana:x:2001:2001:Ana:/home/members/radio/sites/77/users/ana:/bin/bash\n\
     web:x:2002:2002::/home/members/users/web:/usr/sbin/nologin\n\

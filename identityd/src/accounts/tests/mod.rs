@@ -20,6 +20,7 @@ use crate::directory::sqlite::SqliteDirectory;
 /// A fresh directory in a folder of its own, on a server with the usual shells.
 pub(super) struct World {
     pub(super) accounts: Accounts,
+    pub(super) directory: SqliteDirectory,
     pub(super) folder: tempfile::TempDir,
 }
 
@@ -32,7 +33,7 @@ impl World {
             std::fs::write(root.join(file), "/bin/bash\n/bin/sh\n").unwrap();
         }
         let directory = SqliteDirectory::create(&folder.path().join("directory.db")).await.unwrap();
-        Self { accounts: Accounts::on_host(directory, Host::at(&root)), folder }
+        Self { accounts: Accounts::on_host(directory.clone(), Host::at(&root)), directory, folder }
     }
 
     pub(super) async fn login(&self, name: &str, capabilities: &str) -> schema::record::Login {
@@ -53,10 +54,8 @@ impl World {
     /// The first column of the first row, as text.
     pub(super) async fn ask(&self, question: &str) -> String {
         use sqlx::Row;
-        let row = sqlx::query(sqlx::AssertSqlSafe(question.to_owned()))
-            .fetch_one(self.accounts.directory().reader())
-            .await
-            .unwrap();
+        let row =
+            sqlx::query(sqlx::AssertSqlSafe(question.to_owned())).fetch_one(self.directory.reader()).await.unwrap();
         row.try_get_unchecked::<Option<String>, usize>(0).unwrap().unwrap_or_default()
     }
 }

@@ -4,7 +4,7 @@ use schema::record::Generation;
 
 use super::{World, capabilities, message, name, new_login};
 use crate::accounts::login::LoginChange;
-use crate::directory::{Changes, Directory, Entry, Kind};
+use crate::directory::{Changes, Entry, Kind};
 
 #[tokio::test]
 async fn a_new_login_gets_a_fresh_id_and_its_own_group() {

@@ -8,11 +8,11 @@ use crate::accounts::Accounts;
 use crate::accounts::host::Host;
 use crate::accounts::login::{AgingChange, LoginChange};
 use crate::directory::sqlite::SqliteDirectory;
-use crate::directory::{Changes, Directory, DirectoryError};
+use crate::directory::{Changes, DirectoryError};
 
 /// Another process at the same file.
 async fn second(world: &World) -> Accounts {
-    let path = world.accounts.directory().path().to_owned();
+    let path = world.directory.path().to_owned();
     Accounts::on_host(SqliteDirectory::open(&path).await.unwrap(), Host::at(&world.folder.path().join("root")))
 }
 
@@ -56,7 +56,7 @@ async fn a_password_that_its_owner_changes_meets_one_that_root_sets() {
 async fn a_full_disk_refuses_the_change_whole_and_the_directory_goes_on() {
     let world = World::new().await;
     world.login("ana", "shell").await;
-    let limit = |pages: &'static str| sqlx::query(pages).execute(world.accounts.directory().writer());
+    let limit = |pages: &'static str| sqlx::query(pages).execute(world.directory.writer());
     // SQLite treats its own limit as it treats ENOSPC: SQLITE_FULL.
     limit("PRAGMA max_page_count = 1").await.unwrap();
     let before = world.ask("SELECT generation || '' FROM directory").await;

@@ -14,7 +14,7 @@ const RESTORE: &str =
 
 /// As root; others may not read it.
 pub(super) fn check() -> Finding {
-    judge(with_accounts(async |accounts: &Accounts| Ok(accounts.directory().check().await?)))
+    judge(with_accounts(async |accounts: &Accounts| Ok(accounts.store().check().await?)))
 }
 
 fn judge(broken: Result<Vec<String>, CliError>) -> Finding {
