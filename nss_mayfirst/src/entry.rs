@@ -4,6 +4,8 @@ use core::ffi::{c_char, c_long};
 use core::mem::MaybeUninit;
 
 use schema::packed::{GroupHead, PackedError, PasswdHead, ShadowHead};
+use schema::snapshot::Answer;
+use schema::snapshot::pair::Snapshot;
 
 use crate::buffer::Buffer;
 use crate::source::{Fault, Record};
@@ -16,16 +18,25 @@ pub(crate) enum Asked<'a> {
     Name(&'a [u8]),
     /// By uid or gid.
     Id(u32),
-    /// The next of a list.
-    Any,
+    /// The one with the lowest id above this: the next of a list.
+    After(u32),
 }
 
-impl Asked<'_> {
+impl<'a> Asked<'a> {
+    /// What is known of the entry before it is found.
+    pub(crate) fn identity(self) -> Identity<'a> {
+        match self {
+            Self::Name(name) => Identity { name, id: None, gid: None },
+            Self::Id(id) => Identity { name: &[], id: Some(id), gid: None },
+            Self::After(_) => Identity { name: &[], id: None, gid: None },
+        }
+    }
+
     fn check(self, name: &[u8], id: Option<u32>) -> Result<(), Fault> {
         let right = match self {
             Self::Name(asked) => asked == name,
             Self::Id(asked) => id == Some(asked),
-            Self::Any => true,
+            Self::After(asked) => id.is_none_or(|id| id > asked),
         };
         if right { Ok(()) } else { Err(Fault::Protocol) }
     }
@@ -44,11 +55,23 @@ pub(crate) struct Identity<'b> {
 
 /// A struct of libc's that a record becomes.
 pub(crate) trait Entry: Sized {
+    /// Its packed record in the snapshot, and its id.
+    fn find<'s>(snapshot: &Snapshot<'s>, asked: Asked<'_>) -> Answer<(u32, &'s [u8])>;
+
     /// Fills the struct and the buffer. Nothing is written when the buffer is too small.
     fn unpack<'b>(record: &mut impl Record, buffer: Buffer<'b>, asked: Asked<'_>) -> Outcome<(Self, Identity<'b>)>;
 }
 
 impl Entry for libc::passwd {
+    fn find<'s>(snapshot: &Snapshot<'s>, asked: Asked<'_>) -> Answer<(u32, &'s [u8])> {
+        let found = match asked {
+            Asked::Name(name) => snapshot.login_by_name(name),
+            Asked::Id(uid) => snapshot.login_by_uid(uid),
+            Asked::After(uid) => snapshot.login_after(uid),
+        };
+        found.map(|login| (login.head.uid, login.record))
+    }
+
     fn unpack<'b>(record: &mut impl Record, buffer: Buffer<'b>, asked: Asked<'_>) -> Outcome<(Self, Identity<'b>)> {
         let head = PasswdHead::parse(&record.head::<{ PasswdHead::SIZE }>()?)?;
         let len = record.exactly(head.strings_len())?;
@@ -71,6 +94,15 @@ impl Entry for libc::passwd {
 }
 
 impl Entry for libc::group {
+    fn find<'s>(snapshot: &Snapshot<'s>, asked: Asked<'_>) -> Answer<(u32, &'s [u8])> {
+        let found = match asked {
+            Asked::Name(name) => snapshot.group_by_name(name),
+            Asked::Id(gid) => snapshot.group_by_gid(gid),
+            Asked::After(gid) => snapshot.group_after(gid),
+        };
+        found.map(|group| (group.head.gid, group.record))
+    }
+
     fn unpack<'b>(record: &mut impl Record, buffer: Buffer<'b>, asked: Asked<'_>) -> Outcome<(Self, Identity<'b>)> {
         let head = GroupHead::parse(&record.head::<{ GroupHead::SIZE }>()?)?;
         let len = record.exactly(head.strings_len())?;
@@ -100,6 +132,11 @@ impl Entry for libc::group {
 }
 
 impl Entry for libc::spwd {
+    /// Never there: everybody reads the snapshot.
+    fn find<'s>(_: &Snapshot<'s>, _: Asked<'_>) -> Answer<(u32, &'s [u8])> {
+        Answer::Unusable
+    }
+
     fn unpack<'b>(record: &mut impl Record, buffer: Buffer<'b>, asked: Asked<'_>) -> Outcome<(Self, Identity<'b>)> {
         let head = ShadowHead::parse(&record.head::<{ ShadowHead::SIZE }>()?)?;
         let len = record.exactly(head.strings_len())?;

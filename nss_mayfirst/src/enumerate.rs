@@ -1,16 +1,20 @@
 //! Lists: `setpwent`, `getpwent_r`, `endpwent`, and the same for group and shadow.
 //!
-//! A list is read page by page, each over a fresh connection; between calls only the page and the place in it are kept. libc's interface has
-//! one place per process, so threads that list at once share it, one at a time.
+//! The snapshot is asked entry by entry for the next one. Without a current snapshot the list is read page by page, each over a fresh connection; between calls only
+//! the page and the place in it are kept. Both give ascending ids, so that a list begun with one goes on with the other. libc's interface has one place per process,
+//! so threads that list at once share it, one at a time.
 
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use schema::snapshot::Answer;
+use schema::snapshot::pair::Snapshot;
 use schema::wire::frame::{ListHead, Op};
 
 use crate::buffer::Buffer;
-use crate::entry::{Asked, Entry};
-use crate::local::{self, Accounts, Local};
+use crate::entry::{Asked, Entry, Identity};
+use crate::local::{self, Accounts};
+use crate::lookup::refuse_local;
 use crate::source::{self, Deadline, Fault, Question, Record};
 use crate::status::{Failure, Outcome};
 use crate::sys::{self, Errno, Pages};
@@ -47,43 +51,96 @@ impl Walk {
     }
 
     /// The next entry. When the buffer is too small the same comes again.
-    pub(crate) fn next<E: Entry>(&self, buffer: Buffer<'_>) -> Outcome<E> {
+    pub(crate) fn next<E: Entry>(&self, mut buffer: Buffer<'_>) -> Outcome<E> {
         let deadline = Deadline::new();
         let mut held = self.hold(&deadline)?;
         let place = held.place();
-        let mut buffer = buffer;
-        let mut local = Local::new(self.accounts);
         loop {
             if place.ended {
                 return Err(Failure::EndOfList);
             }
-            if place.page.is_none() {
-                place.page = Some(Page::load(self.op, place.cursor, &deadline)?);
-            }
-            let Some(page) = place.page.as_mut() else {
-                return Err(Failure::EndOfList);
-            };
-            if page.left == 0 {
-                place.turn()?;
-                continue;
-            }
-            let (record, end) = page.entry()?;
-            let entry = match E::unpack(&mut &*record, buffer.again(), Asked::Any) {
-                Err(Failure::TooSmall) => return Err(Failure::TooSmall),
-                // An entry that libc must not see hides no other.
-                Err(_) => None,
-                Ok((entry, identity)) => match local.refuse(identity).and_then(|()| local::refuse_group(identity)) {
-                    Ok(()) => Some(entry),
-                    Err(Failure::NotFound) => None,
-                    Err(failure) => return Err(failure),
+            let step = match place.page.as_mut() {
+                Some(page) => self.of_page(page, buffer.again())?,
+                None => match self.of_snapshot(place, buffer.again(), &deadline)? {
+                    Some(step) => step,
+                    // The socket has sent a page.
+                    None => continue,
                 },
             };
-            page.pass(end);
-            place.cursor = place.cursor.passed();
-            if let Some(entry) = entry {
-                return Ok(entry);
+            match step {
+                Step::To(cursor, entry) => {
+                    place.cursor = cursor;
+                    if let Some(entry) = entry {
+                        return Ok(entry);
+                    }
+                }
+                Step::End => place.turn()?,
             }
             deadline.left_ms().ok_or(Fault::TimedOut)?;
+        }
+    }
+
+    /// The next entry of the snapshot; without a current one, `None` and a page of the socket's; when nobody answers there either, an entry of the snapshot before.
+    fn of_snapshot<E: Entry>(
+        &self,
+        place: &mut Place,
+        mut buffer: Buffer<'_>,
+        deadline: &Deadline,
+    ) -> Outcome<Option<Step<E>>> {
+        let cursor = place.cursor;
+        if let Some(step) = source::published(|snapshot| self.read(snapshot, cursor, buffer.again())) {
+            return step.map(Some);
+        }
+        match Page::load(self.op, cursor, deadline) {
+            Ok(page) => {
+                place.page = Some(page);
+                Ok(None)
+            }
+            Err(Failure::Unavailable(errno)) => {
+                source::published_before(|snapshot| self.read(snapshot, cursor, buffer.again()))
+                    .map_or(Err(Failure::Unavailable(errno)), |step| step.map(Some))
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    fn read<E: Entry>(&self, snapshot: &Snapshot<'_>, cursor: Cursor, buffer: Buffer<'_>) -> Option<Outcome<Step<E>>> {
+        let asked = Asked::After(cursor.id());
+        let (id, mut record) = match E::find(snapshot, asked) {
+            Answer::Found(found) => found,
+            Answer::Absent => return Some(Ok(Step::End)),
+            Answer::Unusable => return None,
+        };
+        let entry = match E::unpack(&mut record, buffer, asked) {
+            Ok((entry, identity)) => self.servable(entry, identity),
+            Err(Failure::Unavailable(_)) => return None,
+            Err(failure) => Err(failure),
+        };
+        Some(entry.map(|entry| Step::To(Cursor::after(id), entry)))
+    }
+
+    fn of_page<E: Entry>(&self, page: &mut Page, buffer: Buffer<'_>) -> Outcome<Step<E>> {
+        if page.left == 0 {
+            return Ok(Step::End);
+        }
+        let (record, end) = page.entry()?;
+        let (entry, id) = match E::unpack(&mut &*record, buffer, Asked::After(0)) {
+            Err(Failure::TooSmall) => return Err(Failure::TooSmall),
+            // An entry that libc must not see hides no other.
+            Err(_) => (None, None),
+            Ok((entry, identity)) => (self.servable(entry, identity)?, identity.id),
+        };
+        page.pass(end);
+        page.cursor = page.cursor.passed(id);
+        Ok(Step::To(page.cursor, entry))
+    }
+
+    /// `None` instead of an entry that is local.
+    fn servable<E>(&self, entry: E, identity: Identity<'_>) -> Outcome<Option<E>> {
+        match refuse_local(self.accounts, identity) {
+            Ok(()) => Ok(Some(entry)),
+            Err(Failure::NotFound) => Ok(None),
+            Err(failure) => Err(failure),
         }
     }
 
@@ -158,20 +215,27 @@ impl Place {
 
     /// To the page after this one.
     fn turn(&mut self) -> Outcome {
-        let next = self.page.take().map_or(0, |page| page.next_after);
-        if next == 0 {
-            self.ended = true;
-        } else if next <= self.cursor.page() {
+        match self.page.take() {
+            Some(page) if page.next_after == 0 => self.ended = true,
             // The daemon would send us round in circles.
-            return Err(Fault::Protocol.into());
-        } else {
-            self.cursor = Cursor::after(next);
+            Some(page) if page.next_after <= page.asked => return Err(Fault::Protocol.into()),
+            Some(page) => self.cursor = Cursor::after(page.next_after.max(self.cursor.id())),
+            // The snapshot has no further entry.
+            None => self.ended = true,
         }
         Ok(())
     }
 }
 
-/// The id after which the page begins, and how many of its entries were passed, in one word: true at any moment.
+/// A step in a list.
+enum Step<E> {
+    /// To this place; the entry that was passed, if libc may see it.
+    To(Cursor, Option<E>),
+    /// The page, or the snapshot, has no further entry.
+    End,
+}
+
+/// The last id that was passed, and how many entries without a usable id since then, in one word: true at any moment, whoever is asked next.
 #[derive(Clone, Copy)]
 struct Cursor(u64);
 
@@ -180,7 +244,7 @@ impl Cursor {
         Self((id as u64) << 32)
     }
 
-    const fn page(self) -> u32 {
+    const fn id(self) -> u32 {
         (self.0 >> 32) as u32
     }
 
@@ -188,9 +252,12 @@ impl Cursor {
         self.0 as u32
     }
 
-    const fn passed(self) -> Self {
-        // A page has fewer entries than MAX_REPLY bytes.
-        Self(self.0.wrapping_add(1))
+    fn passed(self, id: Option<u32>) -> Self {
+        match id.filter(|id| *id > self.id()) {
+            Some(id) => Self::after(id),
+            // A page has fewer entries than MAX_REPLY bytes.
+            None => Self(self.0.wrapping_add(1)),
+        }
     }
 }
 
@@ -201,18 +268,23 @@ struct Page {
     at: usize,
     /// Entries still to come.
     left: u32,
+    /// The id after which it begins.
+    asked: u32,
+    /// The id after which the next begins; 0: this is the last.
     next_after: u32,
+    cursor: Cursor,
 }
 
 impl Page {
     fn load(op: Op, cursor: Cursor, deadline: &Deadline) -> Outcome<Self> {
         let mut answer =
-            source::ask_until(Question::Id(op, cursor.page()), deadline)?.ok_or(Failure::from(Fault::Protocol))?;
+            source::ask_until(Question::Id(op, cursor.id()), deadline)?.ok_or(Failure::from(Fault::Protocol))?;
         let len = answer.left();
         let mut memory = Pages::new(len.max(1)).map_err(|_| Failure::NoMemory)?;
         let bytes = answer.read(memory.space().get_mut(..len).unwrap_or_default())?;
         let (head, _) = ListHead::split(bytes).ok_or(Failure::from(Fault::Protocol))?;
-        let mut page = Self { memory, at: ListHead::SIZE, left: head.count, next_after: head.next_after };
+        let (at, left, asked) = (ListHead::SIZE, head.count, cursor.id());
+        let mut page = Self { memory, at, left, asked, next_after: head.next_after, cursor };
         for _ in 0..cursor.entries_passed().min(head.count) {
             let (_, end) = page.entry()?;
             page.pass(end);

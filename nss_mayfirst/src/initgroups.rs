@@ -3,11 +3,14 @@
 use core::mem::MaybeUninit;
 
 use schema::id::is_usable;
+use schema::name;
 use schema::packed::{Gids, MAX_GROUPS};
+use schema::snapshot::Answer;
+use schema::snapshot::pair::Snapshot;
 use schema::wire::frame::Op;
 
+use crate::entry::Identity;
 use crate::local::{self, Local};
-use crate::lookup::directory_name;
 use crate::source::{self, Deadline, Fault, Question, Record};
 use crate::status::{Failure, Outcome};
 use crate::sys::GidArray;
@@ -18,19 +21,50 @@ const CHUNK: usize = 64;
 /// Appends the groups of `name`, but `primary`, what the array already holds, and the server's own groups. All of them or none: libc takes what is in the array
 /// whatever the status says, and half of somebody's groups is a wrong answer.
 pub(crate) fn initgroups(name: &[u8], primary: u32, groups: &mut GidArray<'_>) -> Outcome {
-    directory_name(name, &mut Local::new(local::PASSWD))?;
+    if name::check(name).is_err() {
+        return Err(Failure::NotFound);
+    }
+    if let Some(outcome) = source::published(|snapshot| read(snapshot, name, primary, groups)) {
+        return outcome;
+    }
+    match ask(name, primary, groups) {
+        Err(Failure::Unavailable(errno)) => source::published_before(|snapshot| read(snapshot, name, primary, groups))
+            .unwrap_or(Err(Failure::Unavailable(errno))),
+        outcome => outcome,
+    }
+}
+
+/// The answer of a snapshot. `None`: it is damaged.
+fn read(snapshot: &Snapshot<'_>, name: &[u8], primary: u32, groups: &mut GidArray<'_>) -> Option<Outcome> {
+    let gids = match snapshot.login_by_name(name) {
+        Answer::Found(login) => login.gids,
+        Answer::Absent => return Some(Err(Failure::NotFound)),
+        Answer::Unusable => return None,
+    };
+    let identity = Identity { name, id: None, gid: None };
+    let outcome = Local::new(local::PASSWD).refuse(identity).and_then(|()| append(gids, primary, groups));
+    // Of a snapshot nothing is unavailable but what is damaged.
+    if matches!(outcome, Err(Failure::Unavailable(_))) { None } else { Some(outcome) }
+}
+
+fn ask(name: &[u8], primary: u32, groups: &mut GidArray<'_>) -> Outcome {
+    Local::new(local::PASSWD).refuse(Identity { name, id: None, gid: None })?;
     // Never the short patience: libc cannot tell its caller that groups are missing, and sshd goes on without them.
     let question = Question::Name(Op::Initgroups, name);
-    let record = source::ask_until(question, &Deadline::patient())?.ok_or(Failure::NotFound)?;
+    append(source::ask_until(question, &Deadline::patient())?.ok_or(Failure::NotFound)?, primary, groups)
+}
+
+/// All of them or none.
+fn append(record: impl Record, primary: u32, groups: &mut GidArray<'_>) -> Outcome {
     let before = groups.len();
-    let outcome = append(record, primary, groups);
+    let outcome = append_each(record, primary, groups);
     if outcome.is_err() {
         groups.truncate(before);
     }
     outcome
 }
 
-fn append(mut record: impl Record, primary: u32, groups: &mut GidArray<'_>) -> Outcome {
+fn append_each(mut record: impl Record, primary: u32, groups: &mut GidArray<'_>) -> Outcome {
     let mut head = [MaybeUninit::uninit(); Gids::HEAD];
     if record.left() < Gids::HEAD {
         return Err(Fault::Protocol.into());

@@ -41,10 +41,6 @@ mod enumerate;
 mod initgroups;
 mod local;
 mod lookup;
-#[cfg_attr(
-    any(not(test), loom),
-    expect(dead_code, reason = "`source` asks the socket alone until identityd publishes")
-)]
 mod snapshot;
 mod source;
 mod status;

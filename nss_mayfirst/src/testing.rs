@@ -1,6 +1,8 @@
 //! What the unit tests share: a peer that speaks frames over a private socket, and private files of accounts; in `caller`, libc's side.
 
 pub(crate) mod caller;
+#[cfg(not(loom))]
+pub(crate) mod published;
 pub(crate) mod records;
 
 use std::cell::RefCell;
@@ -13,6 +15,7 @@ use std::sync::{Arc, Mutex};
 
 use schema::wire::frame::{HEADER, Header, Op, Status};
 
+use crate::snapshot::Reader;
 use crate::source::{FULL_MS, Patience};
 
 /// Where a thread's look-ups go.
@@ -20,6 +23,7 @@ use crate::source::{FULL_MS, Patience};
 struct Seams {
     directory: PathBuf,
     patience: &'static Patience,
+    reader: &'static Reader,
 }
 
 thread_local! {
@@ -34,6 +38,11 @@ pub(crate) fn with_socket_path<T>(then: impl FnOnce(&CStr) -> T) -> T {
 /// This thread's file in the place of `/etc/…`.
 pub(crate) fn local_file(real: &CStr) -> CString {
     path(|directory| directory.join(real.to_str().unwrap().trim_start_matches("/etc/")))
+}
+
+/// This thread's snapshot.
+pub(crate) fn with_reader<T>(then: impl FnOnce(&Reader) -> T) -> T {
+    then(SEAMS.with_borrow(|seams| seams.as_ref().expect("a World").reader))
 }
 
 /// This thread's patience.
@@ -97,7 +106,9 @@ impl World {
         std::fs::create_dir(&directory).unwrap();
         // More than a call has in earnest: a test machine may have too much to do. Tests of patience say `in_earnest`.
         let patience = Box::leak(Box::new(Patience::new(20 * FULL_MS)));
-        let seams = Seams { directory, patience };
+        let path = format!("{}/snapshot/", directory.display());
+        let reader = Box::leak(Box::new(Reader::new(Box::leak(CString::new(path).unwrap().into_boxed_c_str()))));
+        let seams = Seams { directory, patience, reader };
         SEAMS.set(Some(seams.clone()));
         Self { seams, asked: Arc::default(), stop: Arc::default(), peer: None }
     }
@@ -138,6 +149,12 @@ impl World {
         self
     }
 
+    /// Snapshot files beside the socket. Nothing is published yet.
+    #[cfg(not(loom))]
+    pub(crate) fn publishing(&self) -> published::Published {
+        published::Published::at(self.seams.directory.join("snapshot"))
+    }
+
     /// The same with the patience of the product.
     pub(crate) fn in_earnest(mut self) -> Self {
         self.seams.patience = Box::leak(Box::new(Patience::new(FULL_MS)));
@@ -155,6 +172,11 @@ impl World {
         self.asked.load(Ordering::SeqCst)
     }
 
+    /// From now on nobody answers.
+    pub(crate) fn hang_up(&self) {
+        std::fs::rename(self.socket(), self.socket().with_file_name("away")).unwrap();
+    }
+
     /// Where the socket is.
     pub(crate) fn socket(&self) -> PathBuf {
         self.seams.directory.join("socket")
@@ -165,7 +187,8 @@ impl Drop for World {
     fn drop(&mut self) {
         *self.stop.lock().unwrap() = true;
         if let Some(peer) = self.peer.take() {
-            let _ = UnixStream::connect(self.seams.directory.join("socket"));
+            let _ = UnixStream::connect(self.socket())
+                .or_else(|_| UnixStream::connect(self.socket().with_file_name("away")));
             let _ = peer.join();
         }
         SEAMS.set(None);

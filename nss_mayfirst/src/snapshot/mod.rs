@@ -1,8 +1,8 @@
 //! The published snapshot as this process sees it: mapped at the first look-up, exchanged when a newer pair is published, used without
 //! a system call in between.
 //!
-//! `source` asks here first. [`Read::Current`] is the answer; with the two others it asks the socket, and may fall back on
-//! [`Read::Behind`] when nobody answers there.
+//! `source` asks here first. When there is no current generation it asks the socket, and falls back on the one [behind](Reader::behind) when nobody answers
+//! there.
 
 mod atomics;
 mod handover;
@@ -19,5 +19,6 @@ mod model;
 mod tests;
 
 #[cfg(not(all(loom, test)))]
-#[cfg_attr(not(test), expect(unused_imports, reason = "`source` asks the socket alone until identityd publishes"))]
-pub(crate) use self::reader::{Read, Reader};
+pub(crate) use self::reader::Reader;
+#[cfg(not(test))]
+pub(crate) use self::reader::SNAPSHOT;

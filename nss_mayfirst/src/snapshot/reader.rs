@@ -16,17 +16,6 @@ const PAUSE_MS: u64 = 1000;
 /// How often a thread that finds another exchanging generations looks again: mapping two files takes some 20 µs.
 const PATIENCE: u32 = 64;
 
-/// What was read.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Read<R> {
-    /// From the newest generation.
-    Current(R),
-    /// From a generation that is not the newest: that could not be mapped just now. True before, so better than nothing.
-    Behind(R),
-    /// There is no snapshot.
-    Nothing,
-}
-
 /// The snapshot of one directory in this process. There is one; tests have others.
 pub(crate) struct Reader {
     directory: &'static CStr,
@@ -42,7 +31,7 @@ pub(crate) struct Reader {
 }
 
 /// The snapshot of this machine.
-#[cfg_attr(test, expect(dead_code, reason = "tests have readers of their own"))]
+#[cfg(not(test))]
 pub(crate) static SNAPSHOT: Reader = Reader::new(schema::snapshot::DIRECTORY);
 
 impl Reader {
@@ -58,13 +47,11 @@ impl Reader {
         }
     }
 
-    /// Calls `with` once with the newest generation that can be had. It must not block and must not look up anything itself; a reference into the
-    /// snapshot does not outlive it.
+    /// Calls `with` with the newest generation. `None`: there is none, or it cannot be mapped just now. `with` must not look up anything itself; a reference into
+    /// the snapshot does not outlive it.
     #[inline]
-    pub(crate) fn read<R>(&self, with: impl FnOnce(&Snapshot<'_>) -> R) -> Read<R> {
-        let Some(pins) = self.pins() else {
-            return Read::Nothing;
-        };
+    pub(crate) fn current<R>(&self, with: impl FnOnce(&Snapshot<'_>) -> R) -> Option<R> {
+        let pins = self.pins()?;
         let stripe = sys::thread_number();
         if self.handover.has_retired() {
             self.handover.tidy(pins, files::release);
@@ -73,23 +60,27 @@ impl Reader {
             let guard = self.handover.pin(pins, stripe, &self.epochs);
             let state = guard.as_ref().map_or(State::Other, |guard| self.state(guard.value()));
             match (guard, state) {
-                (Some(guard), State::Newest) => {
-                    return guard.value().snapshot().map_or(Read::Nothing, |it| Read::Current(with(&it)));
-                }
-                (_, State::Withdrawn) => return Read::Nothing,
+                (Some(guard), State::Newest) => return guard.value().snapshot().map(|it| with(&it)),
+                (_, State::Withdrawn) => return None,
                 (guard, _) => drop(guard),
             }
             match self.refresh(pins) {
                 Exchange::Done => {}
-                Exchange::Refused => break,
+                Exchange::Refused => return None,
                 Exchange::Busy => sys::give_way(),
             }
         }
-        match self.handover.pin(pins, stripe, &self.epochs) {
-            Some(guard) if !matches!(self.state(guard.value()), State::Withdrawn) => {
-                guard.value().snapshot().map_or(Read::Nothing, |it| Read::Behind(with(&it)))
-            }
-            _ => Read::Nothing,
+        None
+    }
+
+    /// Calls `with` with the generation at hand, after [`Self::current`] had none: true before, so better than nothing. `None`: there was never one, or the
+    /// directory has withdrawn it.
+    #[cold]
+    pub(crate) fn behind<R>(&self, with: impl FnOnce(&Snapshot<'_>) -> R) -> Option<R> {
+        let guard = self.handover.pin(self.pins()?, sys::thread_number(), &self.epochs)?;
+        match self.state(guard.value()) {
+            State::Withdrawn => None,
+            State::Newest | State::Other => guard.value().snapshot().map(|it| with(&it)),
         }
     }
 

@@ -1,122 +1,34 @@
 //! The reader against files that come, change, vanish and are replaced under it.
 
-use std::ffi::CString;
-use std::fs::{self, File};
-use std::io::Cursor;
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use schema::snapshot::Answer;
-use schema::snapshot::changes::{Change, Changes, Owned};
-use schema::snapshot::control::{Control, HEARTBEAT, RETIRED, Visibility, WORD};
-use schema::snapshot::hash::Key;
-use schema::snapshot::layout::{Header, Pair};
-use schema::snapshot::view::{Kind, View};
-use schema::snapshot::write::{Meta, Tombstones, Writer};
+use schema::snapshot::control::{HEARTBEAT, RETIRED, WORD};
+use schema::snapshot::layout::Pair;
+use schema::snapshot::pair::Snapshot;
 
-use super::{Read, Reader};
+use super::Reader;
+use crate::testing::published::{Published, create_control, store};
 
-/// A directory of snapshot files and what publishes into it: without any of identityd's care, the reader must not need it.
-struct Published {
-    path: PathBuf,
-    control: File,
+/// What a look-up of `source` would have had.
+#[derive(Debug, PartialEq, Eq)]
+enum Read<R> {
+    Current(R),
+    Behind(R),
+    Nothing,
 }
 
-impl Published {
-    fn new() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("snapshot-reader-{}-{number}", std::process::id()));
-        fs::create_dir_all(&path).unwrap();
-        let control = create_control(&path);
-        Self { path, control }
+fn read<R>(reader: &Reader, with: impl Fn(&Snapshot<'_>) -> R) -> Read<R> {
+    if let Some(current) = reader.current(&with) {
+        return Read::Current(current);
     }
-
-    /// A reader of its own, as a process has one.
-    fn reader(&self) -> &'static Reader {
-        let path = CString::new(format!("{}/", self.path.display())).unwrap();
-        Box::leak(Box::new(Reader::new(Box::leak(path.into_boxed_c_str()))))
-    }
-
-    /// A base in which the login `ana` has the uid 5000 + `number`.
-    fn base(&self, number: u32) -> Vec<u8> {
-        let mut writer = Writer::new(Cursor::new(Vec::new()), meta(number, 0)).unwrap();
-        let ana = login("ana", 5000 + number);
-        writer.login(ana.record(), ana.gids()).unwrap();
-        let base = writer.finish(&Tombstones::default(), || Key(3, 5)).unwrap().0.into_inner();
-        self.put(&format!("base.{number}"), &base);
-        base
-    }
-
-    /// A delta in which it has 6000 + `number`.
-    fn delta(&self, base: &[u8], number: u32) {
-        let header = Header::parse(base).unwrap();
-        let mut changes = Changes::default();
-        let ana = Change::Login(login("ana", 6000 + number));
-        changes.apply(&View::new(base, &header).unwrap(), ana).unwrap();
-        let meta = meta(header.pair.base, number);
-        let delta = changes.write(Cursor::new(Vec::new()), &header, meta, || Key(7, 9)).unwrap().0.into_inner();
-        self.put(&format!("delta.{}.{number}", header.pair.base), &delta);
-    }
-
-    fn put(&self, name: &str, bytes: &[u8]) {
-        fs::write(self.path.join("new"), bytes).unwrap();
-        fs::rename(self.path.join("new"), self.path.join(name)).unwrap();
-    }
-
-    fn flip(&self, base: u32, delta: u32) {
-        store(&self.control, WORD, Pair { base, delta }.word());
-    }
-
-    /// How often files of this directory are mapped in this process.
-    fn mappings(&self) -> usize {
-        let maps = fs::read_to_string("/proc/self/maps").unwrap();
-        maps.lines().filter(|line| line.contains(self.path.to_str().unwrap())).count()
-    }
-}
-
-impl Drop for Published {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.path);
-    }
-}
-
-fn create_control(path: &Path) -> File {
-    let page = Control { directory: [9; 16], visibility: Visibility::Open }.to_page();
-    fs::write(path.join("new"), page).unwrap();
-    let control = File::options().read(true).write(true).open(path.join("new")).unwrap();
-    store(&control, HEARTBEAT, crate::sys::coarse_ms() / 1000);
-    fs::rename(path.join("new"), path.join("control")).unwrap();
-    control
-}
-
-/// Eight bytes in one write: whole for a reader of the mapping on this machine.
-fn store(control: &File, at: usize, word: u64) {
-    control.write_all_at(&word.to_le_bytes(), at as u64).unwrap();
-}
-
-fn login(name: &str, uid: u32) -> Owned {
-    let passwd = schema::record::Passwd {
-        name: name.parse().unwrap(),
-        uid: uid.try_into().unwrap(),
-        gid: uid.try_into().unwrap(),
-        gecos: "Ana".parse().unwrap(),
-        home: "/home/members/users/ana".parse().unwrap(),
-        shell: "/bin/bash".parse().unwrap(),
-    };
-    Owned::login(&passwd, &[passwd.gid])
-}
-
-fn meta(base: u32, delta: u32) -> Meta {
-    let mut identity = [1; 16];
-    identity[..4].copy_from_slice(&base.to_le_bytes());
-    Meta { directory: [9; 16], identity, base_identity: [0; 16], pair: Pair { base, delta }, generation: 1, created: 1 }
+    reader.behind(&with).map_or(Read::Nothing, Read::Behind)
 }
 
 fn uid_of_ana(reader: &Reader) -> Read<u32> {
-    reader.read(|snapshot| match snapshot.login_by_name(b"ana") {
-        Answer::Found(login) => login.id(),
+    read(reader, |snapshot| match snapshot.login_by_name(b"ana") {
+        Answer::Found(login) => login.head.uid,
         other => panic!("{other:?}"),
     })
 }
@@ -228,7 +140,7 @@ fn a_child_of_a_fork_inherits_no_pins_and_goes_on() {
     let base = published.base(1);
     published.flip(1, 0);
     // A pin is held while the child is made, as by another thread.
-    let child = reader.read(|_| {
+    let child = read(reader, |_| {
         // SAFETY: the child calls this room only, and _exit.
         unsafe { libc::fork() }
     });

@@ -1,8 +1,10 @@
-//! Where to ask: the one place that knows. Today the socket; a published snapshot will come before it.
+//! Where to ask: the one place that knows. The published snapshot first: what it finds and what it does not is final. Without a current one the socket; and when nobody
+//! answers there, the last snapshot that this process has seen.
 
 mod deadline;
 mod socket;
 
+use schema::snapshot::pair::Snapshot;
 use schema::wire::frame::Op;
 
 use crate::buffer::Space;
@@ -22,12 +24,33 @@ pub(crate) enum Question<'a> {
     Id(Op, u32),
 }
 
-/// Asks with a deadline of its own. `None`: there is no such entry, for certain.
+/// Reads the newest published generation. `None`, from it or from `with`: ask the socket.
+#[inline]
+pub(crate) fn published<T>(with: impl FnOnce(&Snapshot<'_>) -> Option<T>) -> Option<T> {
+    with_reader(|reader| reader.current(with)).flatten()
+}
+
+/// Reads the generation at hand, though there is a newer one, after the socket did not answer either.
+#[cold]
+pub(crate) fn published_before<T>(with: impl FnOnce(&Snapshot<'_>) -> Option<T>) -> Option<T> {
+    with_reader(|reader| reader.behind(with)).flatten()
+}
+
+#[cfg(not(test))]
+#[inline]
+fn with_reader<T>(then: impl FnOnce(&crate::snapshot::Reader) -> T) -> T {
+    then(&crate::snapshot::SNAPSHOT)
+}
+
+#[cfg(test)]
+use crate::testing::with_reader;
+
+/// Asks the socket with a deadline of its own. `None`: there is no such entry, for certain.
 pub(crate) fn ask(question: Question<'_>) -> Result<Option<impl Record + use<>>, Fault> {
     ask_until(question, &Deadline::new())
 }
 
-/// Asks with a deadline that several questions share.
+/// Asks the socket with a deadline that several questions share.
 pub(crate) fn ask_until(question: Question<'_>, deadline: &Deadline) -> Result<Option<impl Record + use<>>, Fault> {
     socket::ask(question, *deadline)
 }
@@ -41,7 +64,7 @@ pub(crate) trait Record {
     fn read<'b>(&mut self, into: Space<'b>) -> Result<&'b mut [u8], Fault>;
 }
 
-/// Bytes in memory: an entry of a page, later of the snapshot.
+/// Bytes in memory: an entry of a page or of the snapshot.
 impl Record for &[u8] {
     fn left(&self) -> usize {
         self.len()

@@ -15,7 +15,13 @@ fn initgroups(there: &[u32], size: usize, limit: c_long) -> (c_int, c_int, Vec<u
     call("ana", 5000, there, size, limit)
 }
 
-fn call(name: &str, primary: u32, there: &[u32], size: usize, limit: c_long) -> (c_int, c_int, Vec<u32>, c_long) {
+pub(super) fn call(
+    name: &str,
+    primary: u32,
+    there: &[u32],
+    size: usize,
+    limit: c_long,
+) -> (c_int, c_int, Vec<u32>, c_long) {
     let name = CString::new(name).unwrap();
     // SAFETY: has no conditions.
     let mut array = unsafe { libc::malloc(size * 4) }.cast::<u32>();

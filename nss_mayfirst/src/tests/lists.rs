@@ -12,7 +12,7 @@ use crate::testing::records::{group, page, passwd, shadow};
 use crate::testing::{Asked, World};
 
 /// As the exported `get*ent_r`, but on a list of this test's own.
-fn next<E: crate::entry::Entry + Line>(walk: &Walk, len: usize) -> Answer {
+pub(super) fn next<E: crate::entry::Entry + Line>(walk: &Walk, len: usize) -> Answer {
     call(len, |entry: *mut E, buffer, errno| {
         // SAFETY: `len` bytes.
         match walk.next(unsafe { Buffer::new(buffer, len) }) {
@@ -32,7 +32,7 @@ fn next<E: crate::entry::Entry + Line>(walk: &Walk, len: usize) -> Answer {
     })
 }
 
-fn logins() -> Walk {
+pub(super) fn logins() -> Walk {
     Walk::new(Op::PasswdList, local::PASSWD)
 }
 
@@ -46,6 +46,8 @@ fn directory() -> World {
         assert_eq!(asked.op(), Op::PasswdList);
         let page = match asked.id() {
             0 => page(5002, &[passwd("ana", 5000), passwd("luz", 5002)]),
+            // After a fork in the middle of a page.
+            5000 => page(5002, &[passwd("luz", 5002)]),
             5002 => page(0, &[passwd("marisol", 5004)]),
             other => panic!("a page after {other}"),
         };

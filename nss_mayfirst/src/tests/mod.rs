@@ -5,3 +5,5 @@ mod initgroups;
 mod lists;
 mod lookups;
 mod patience;
+#[cfg(not(loom))]
+mod snapshot;
