@@ -22,9 +22,14 @@ fn main() {
 fn run(arguments: &[String]) -> Result<i32, NamespaceError> {
     match arguments {
         [word, rest @ ..] if word == "boot" => boot::outside(rest),
-        [word, scratch, upper, lower @ ..] if word == "init" => {
-            let layers =
-                Layers { scratch: scratch.into(), upper: upper.into(), lower: lower.iter().map(Into::into).collect() };
+        [word, scratch, upper, name, shared, lower @ ..] if word == "init" => {
+            let layers = Layers {
+                scratch: scratch.into(),
+                upper: upper.into(),
+                name: name.clone(),
+                shared: shared.into(),
+                lower: lower.iter().map(Into::into).collect(),
+            };
             boot::init(&layers).map(|()| 0)
         }
         [word, pid, argv @ ..] if word == "enter" => {

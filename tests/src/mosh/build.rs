@@ -1,8 +1,9 @@
 //! What a test machine is to be like.
 
+use std::path::Path;
 use std::time::Instant;
 
-use super::{Login, Mosh};
+use super::{Login, Mosh, Place};
 use crate::places;
 use crate::skip::Refusal;
 
@@ -14,6 +15,7 @@ pub struct Builder {
     logins: Vec<Login>,
     files: Vec<(String, String)>,
     scripts: Vec<String>,
+    place: Place,
 }
 
 impl Builder {
@@ -21,6 +23,20 @@ impl Builder {
     #[must_use]
     pub fn bare(mut self) -> Self {
         self.bare = true;
+        self
+    }
+
+    /// Has this host name instead of `mosh`.
+    #[must_use]
+    pub fn name(mut self, name: &str) -> Self {
+        self.place.name = name.into();
+        self
+    }
+
+    /// Has this folder, which several machines share, at `/srv/shared`. A unix socket in it connects them.
+    #[must_use]
+    pub fn shared(mut self, folder: &Path) -> Self {
+        self.place.shared = folder.into();
         self
     }
 
@@ -68,7 +84,11 @@ impl Builder {
     /// When a step of the set-up fails, with what it printed.
     pub fn start(self) -> Result<Mosh, Refusal> {
         let started = Instant::now();
-        let mut mosh = if self.bare { Mosh::boot(&[places::test_root()], None)? } else { Mosh::boot_wired()? };
+        let mut mosh = if self.bare {
+            Mosh::boot(&[places::test_root()], None, &self.place)?
+        } else {
+            Mosh::boot_wired(&self.place)?
+        };
         for (path, contents) in &self.files {
             mosh.write(path, contents);
         }

@@ -44,6 +44,19 @@ pub struct Mosh {
     boot_time: Duration,
 }
 
+/// What a machine shows to others: its name, and a folder that it shares with them.
+#[derive(Debug, Clone)]
+struct Place {
+    name: String,
+    shared: PathBuf,
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Self { name: "mosh".into(), shared: PathBuf::new() }
+    }
+}
+
 impl Mosh {
     /// Describes a machine; `start()` boots it.
     #[must_use]
@@ -80,7 +93,7 @@ impl Mosh {
     }
 
     /// Boots a machine over these trees, the topmost first. What is written goes into memory, or into `upper/upper`.
-    fn boot(lower: &[PathBuf], upper: Option<&Path>) -> Result<Self, Refusal> {
+    fn boot(lower: &[PathBuf], upper: Option<&Path>, place: &Place) -> Result<Self, Refusal> {
         if let Some(obstacle) = crate::skip::obstacle() {
             return Err(Refusal::CannotRun(obstacle));
         }
@@ -93,6 +106,8 @@ impl Mosh {
             .arg("boot")
             .arg(&scratch)
             .arg(upper.unwrap_or(Path::new("")))
+            .arg(&place.name)
+            .arg(&place.shared)
             .args(lower)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -4,7 +4,7 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use super::Mosh;
+use super::{Mosh, Place};
 use crate::places;
 use crate::skip::{self, Refusal};
 
@@ -14,7 +14,7 @@ const STAMP: &str = ".staged";
 
 impl Mosh {
     /// Boots a machine with the product installed and wired.
-    pub(super) fn boot_wired() -> Result<Self, Refusal> {
+    pub(super) fn boot_wired(place: &Place) -> Result<Self, Refusal> {
         if let Some(obstacle) = skip::obstacle() {
             return Err(Refusal::CannotRun(obstacle));
         }
@@ -24,9 +24,9 @@ impl Mosh {
             return Err(Refusal::Failed(format!("there is no product in {}: run tests/stage", stage.display())));
         };
         match layer(&trees, &stamp)? {
-            Some(layer) => Self::boot(&[&[layer], &trees[..]].concat(), None),
+            Some(layer) => Self::boot(&[&[layer], &trees[..]].concat(), None, place),
             None => {
-                let mosh = Self::boot(&trees, None)?;
+                let mosh = Self::boot(&trees, None, place)?;
                 mosh.wire_up();
                 Ok(mosh)
             }
@@ -71,7 +71,7 @@ fn layer(trees: &[PathBuf], stamp: &str) -> Result<Option<PathBuf>, Refusal> {
 }
 
 fn make(trees: &[PathBuf], layer: &Path) -> Result<(), Refusal> {
-    let mosh = Mosh::boot(trees, Some(layer))?;
+    let mosh = Mosh::boot(trees, Some(layer), &Place::default())?;
     mosh.wire_up();
     Ok(())
 }

@@ -15,7 +15,7 @@ use rustix::mount::{
 use rustix::process::{Signal, chroot, pivot_root, set_parent_process_death_signal};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
-use super::{Layers, NamespaceError, Step};
+use super::{Layers, NamespaceError, SHARED, Step};
 
 /// Makes the name spaces and starts init in them. Returns when the machine has gone.
 ///
@@ -43,9 +43,10 @@ pub fn outside(arguments: &[String]) -> Result<i32, NamespaceError> {
 pub fn init(layers: &Layers) -> Result<(), NamespaceError> {
     detach(&layers.scratch)?;
     let root = overlay(layers)?;
-    populate(&root)?;
+    populate(&root, &layers.name)?;
+    share(&root, &layers.shared)?;
     change_root(&root)?;
-    rustix::system::sethostname(b"mosh").step("set the host name")?;
+    rustix::system::sethostname(layers.name.as_bytes()).step("set the host name")?;
     let up = Command::new("/bin/ip").args(["link", "set", "lo", "up"]).stdin(Stdio::null()).status().step("run ip")?;
     if !up.success() {
         return Err(std::io::Error::other(up.to_string())).step("bring lo up");
@@ -140,7 +141,7 @@ fn overlay(layers: &Layers) -> Result<std::path::PathBuf, NamespaceError> {
 
 /// `/proc`, `/dev`, `/run`, `/tmp`: what a program expects and no more. Device nodes are those of the machine, bound: mknod(2) is refused in
 /// many containers.
-fn populate(root: &Path) -> Result<(), NamespaceError> {
+fn populate(root: &Path, name: &str) -> Result<(), NamespaceError> {
     let on = |name: &str| root.join(name);
     let nosuid = MountFlags::NOSUID | MountFlags::NODEV;
     mount("proc", on("proc"), "proc", nosuid | MountFlags::NOEXEC, None).step("mount /proc")?;
@@ -173,9 +174,19 @@ fn populate(root: &Path) -> Result<(), NamespaceError> {
     ] {
         symlink(to, on("dev").join(name)).step("make /dev")?;
     }
-    fs::write(on("etc/hostname"), "mosh\n").step("write /etc/hostname")?;
-    fs::write(on("etc/hosts"), "127.0.0.1 localhost mosh\n::1 localhost\n").step("write /etc/hosts")?;
+    fs::write(on("etc/hostname"), format!("{name}\n")).step("write /etc/hostname")?;
+    fs::write(on("etc/hosts"), format!("127.0.0.1 localhost {name}\n::1 localhost\n")).step("write /etc/hosts")?;
     fs::create_dir_all(on("run/lock")).step("make /run/lock")
+}
+
+/// The folder that machines share: a unix socket in it connects programs of two machines, whatever their networks are.
+fn share(root: &Path, shared: &Path) -> Result<(), NamespaceError> {
+    if shared.as_os_str().is_empty() {
+        return Ok(());
+    }
+    let place = root.join(SHARED.trim_start_matches('/'));
+    fs::create_dir_all(&place).step(format!("make {SHARED}"))?;
+    mount_bind(shared, &place).step(format!("bind {} to {SHARED}", shared.display()))
 }
 
 /// Makes `root` the root, and lets go of the old one. Where our own root is no mount (inside a chroot), pivot_root(2) says EINVAL; then the

@@ -20,9 +20,12 @@ pub enum NamespaceError {
         why: std::io::Error,
     },
     /// The command line of `mosh-init` is wrong.
-    #[error("usage: mosh-init boot SCRATCH UPPER LOWER… | mosh-init enter PID PROGRAM ARGUMENT…")]
+    #[error("usage: mosh-init boot SCRATCH UPPER NAME SHARED LOWER… | mosh-init enter PID PROGRAM ARGUMENT…")]
     Usage,
 }
+
+/// Where a machine has the folder that it shares with others.
+pub const SHARED: &str = "/srv/shared";
 
 /// What a machine is laid over.
 #[derive(Debug, Clone)]
@@ -31,6 +34,10 @@ pub struct Layers {
     pub scratch: PathBuf,
     /// Where what is written goes, to be a layer of others; empty: into memory.
     pub upper: PathBuf,
+    /// The host name.
+    pub name: String,
+    /// A folder outside that several machines have at [`SHARED`]; empty: none.
+    pub shared: PathBuf,
     /// The read-only trees, the topmost first.
     pub lower: Vec<PathBuf>,
 }
