@@ -11,6 +11,7 @@ pub mod config;
 pub mod daemon;
 pub mod directory;
 pub mod feed;
+pub mod fleet;
 pub mod local;
 pub mod policy;
 pub mod quarantine;

@@ -46,6 +46,9 @@ const COMMANDS: &[(&str, &str)] = &[
     ("why ana sshd", "steps"),
     ("metrics", "prometheus"),
     ("reload", "reloaded"),
+    ("wait", "reached"),
+    ("wait --all", "reached"),
+    ("fleet", "hosts"),
     ("doctor", "findings"),
 ];
 

@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 
 use super::*;
 use crate::config::Span;
+use crate::directory::fleet::{HostName, HostReport, Reported};
 use crate::directory::{Changes, Directory, Entry, Kind};
 use crate::quarantine::QuarantineList;
 
@@ -58,6 +59,9 @@ pub(crate) struct TestDirectory {
     pub(crate) no_groups: AtomicBool,
     /// Generations that have passed without a word.
     pub(crate) lost: AtomicU32,
+    /// What was reported, in this order.
+    pub(crate) reports: StdMutex<Vec<HostReport>>,
+    pub(crate) refuses_reports: AtomicBool,
 }
 
 impl TestDirectory {
@@ -122,6 +126,30 @@ fn page<T: Clone>(entries: &StdMutex<BTreeMap<u32, T>>, after: u32, limit: u32) 
 
 #[async_trait]
 impl Directory for TestDirectory {
+    async fn report(&self, report: &HostReport) -> Result<(), DirectoryError> {
+        self.asked(()).await?;
+        if self.refuses_reports.load(Ordering::SeqCst) {
+            return Err(DirectoryError::Unavailable { directory: "primary".into(), reason: "away".into() });
+        }
+        self.reports.lock().unwrap().push(report.clone());
+        Ok(())
+    }
+
+    async fn fleet(&self) -> Result<Vec<Reported>, DirectoryError> {
+        let mut last = BTreeMap::new();
+        for report in self.reports.lock().unwrap().iter() {
+            last.insert(report.host.clone(), Reported { report: report.clone(), age: Duration::from_secs(3) });
+        }
+        self.asked(last.into_values().collect()).await
+    }
+
+    async fn forget_host(&self, host: &HostName) -> Result<bool, DirectoryError> {
+        let mut reports = self.reports.lock().unwrap();
+        let before = reports.len();
+        reports.retain(|report| report.host != *host);
+        Ok(reports.len() < before)
+    }
+
     async fn login_by_name(&self, name: &LoginName) -> Result<Option<Entry<Login>>, DirectoryError> {
         let answer = self.login(|login| login.name == *name);
         self.asked(answer).await

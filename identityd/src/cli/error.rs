@@ -20,6 +20,8 @@ pub enum Exit {
     Unavailable = 4,
     /// An import has lines that it does not take; the others are fine.
     Rejected = 5,
+    /// `wait`: the time is over and a host has not got there.
+    TimedOut = 6,
 }
 
 impl From<Exit> for ExitCode {

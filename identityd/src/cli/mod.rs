@@ -6,6 +6,7 @@
 pub mod args;
 mod doctor;
 mod error;
+mod fleet;
 mod generate;
 mod group;
 mod key;
@@ -18,6 +19,7 @@ mod questions;
 mod session;
 mod status;
 mod transfer;
+mod wait;
 mod why;
 
 use std::process::ExitCode;
@@ -58,6 +60,8 @@ fn run(command: Command, output: &Output) -> Result<Exit, CliError> {
         Command::SshKeys { login } => questions::ssh_keys(output, &login),
         Command::Why { login, service } => why::run(output, &login, service),
         Command::Doctor => doctor::run(output),
+        Command::Wait(args) => wait::run(output, &args),
+        Command::Fleet(args) => fleet::run(output, args.command),
         Command::Completion { shell } => generate::completion(output, shell),
         Command::Generate { what } => generate::run(&what),
     }

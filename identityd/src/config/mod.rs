@@ -7,8 +7,8 @@ mod span;
 
 pub use error::ConfigError;
 pub use sections::{
-    Access, Auth, Cache, DirectoryConfig, Home, Log, LogFormat, LogLevel, Metrics, MetricsListen, Nss, Passwords,
-    QuarantineRules, Server, ShadowHash, UnknownShell,
+    Access, Auth, Cache, DirectoryConfig, Fleet, Home, Log, LogFormat, LogLevel, Metrics, MetricsListen, Nss,
+    Passwords, QuarantineRules, Server, ShadowHash, UnknownShell,
 };
 pub use services::{Need, Services};
 pub use span::Span;
@@ -43,6 +43,8 @@ pub struct Config {
     pub nss: Nss,
     /// Entries that are not served.
     pub quarantine: QuarantineRules,
+    /// What this host tells the directory about itself.
+    pub fleet: Fleet,
     /// Logs.
     pub log: Log,
     /// Metrics.
@@ -94,6 +96,7 @@ impl Config {
         self.auth.check()?;
         self.password.check()?;
         self.home.check()?;
+        self.fleet.check()?;
         self.metrics.check()
     }
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use schema::name::{GroupName, LoginName};
 
 use super::Span;
+use crate::directory::fleet::HostName;
 
 /// A key and what is wrong with its value.
 type Wrong = (&'static str, String);
@@ -347,6 +348,30 @@ pub enum LogFormat {
     Text,
     /// JSON lines on standard error.
     Json,
+}
+
+/// `[fleet]`
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Fleet {
+    /// Tell the directory which generation this host has published.
+    pub report: bool,
+    /// Under this name; without it, the host's own.
+    pub host: Option<HostName>,
+    /// So often when nothing changes.
+    pub heartbeat: Span,
+}
+
+impl Default for Fleet {
+    fn default() -> Self {
+        Self { report: true, host: None, heartbeat: Span::secs(30) }
+    }
+}
+
+impl Fleet {
+    pub(super) fn check(&self) -> Result<(), Wrong> {
+        between("fleet.heartbeat", self.heartbeat, Span::secs(1), Span::secs(600))
+    }
 }
 
 /// `[metrics]`

@@ -17,6 +17,7 @@ use crate::cache::{Answer, Cache, GroupAnswer, LoginAnswer, Patience};
 use crate::config::{Config, Loaded};
 use crate::directory::{Kind, Quarantined};
 use crate::feed::Feed;
+use crate::fleet::Behind;
 use crate::local::{Local, LocalFiles, Stamp};
 use crate::quarantine::{self, Serving};
 use crate::server::{Limits, Pages, Reply};
@@ -41,6 +42,7 @@ pub struct Host {
     census: RwLock<Option<Census>>,
     trimmed: Trimmed,
     pub(crate) pages: Pages,
+    behind: Behind,
 }
 
 /// What a [`Host`] is made of.
@@ -104,6 +106,7 @@ impl Host {
             census: RwLock::default(),
             trimmed: Trimmed::default(),
             pages: Pages::default(),
+            behind: Behind::default(),
         }))
     }
 
@@ -117,6 +120,12 @@ impl Host {
     #[must_use]
     pub fn feed(&self) -> &Arc<Feed> {
         &self.feed
+    }
+
+    /// Since when it has been behind the directory.
+    #[must_use]
+    pub fn behind(&self) -> &Behind {
+        &self.behind
     }
 
     /// The limits of the socket.

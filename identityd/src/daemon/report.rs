@@ -31,6 +31,7 @@ impl Host {
             "uptime_seconds": self.started.elapsed().as_secs(),
             "health": word,
             "mode": "lookup",
+            "host": self.fleet_name(),
             "generation": { "seen": applied.0, "directory": seen.0 },
             "quarantined": quarantined,
             "details": details,
@@ -91,6 +92,23 @@ impl Host {
             ));
         }
         warnings
+    }
+
+    /// What is wrong here, in a few words: for the list of the fleet. Empty: nothing.
+    pub(crate) fn trouble(&self) -> String {
+        let source = self.cache().source();
+        let mut words = Vec::new();
+        if !source.health().reachable {
+            words.push("its directory does not answer".to_owned());
+        }
+        if source.read_only().is_some() {
+            words.push("its directory can only be read".to_owned());
+        }
+        let (quarantined, _) = source.quarantine().snapshot(0);
+        if quarantined > 0 {
+            words.push(format!("{quarantined} entries not served"));
+        }
+        words.join("; ")
     }
 
     /// The Prometheus text.

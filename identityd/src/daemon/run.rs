@@ -16,6 +16,7 @@ use crate::auth::Pool;
 use crate::cache::{Cache, Source};
 use crate::config::{DirectoryConfig, Loaded};
 use crate::feed::{Feed, Follower};
+use crate::fleet;
 use crate::local::LocalFiles;
 use crate::quarantine::QuarantineList;
 use crate::server;
@@ -62,6 +63,7 @@ async fn live(loaded: Loaded, telemetry: Telemetry) -> Result<(), String> {
     tokio::spawn(Follower::new(&host, open::sqlite(path.clone()), Some(path), poll.0).run());
     tokio::spawn(upkeep(Arc::clone(&host)));
     tokio::spawn(sweep::run(Arc::clone(&host)));
+    tokio::spawn(fleet::run(Arc::clone(&host)));
     if let Some(address) = metrics {
         let host = Arc::clone(&host);
         tokio::spawn(async move {

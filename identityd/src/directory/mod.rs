@@ -1,5 +1,6 @@
 //! What every directory can do, whatever holds it: SQLite now; MySQL and LDAP have the same face.
 
+pub mod fleet;
 pub(crate) mod sql;
 pub mod sqlite;
 
@@ -9,6 +10,8 @@ use schema::hash::PasswordHash;
 use schema::id::{GroupId, UserId};
 use schema::name::{GroupName, LoginName};
 use schema::record::{Generation, Group, Login, SshKey};
+
+use fleet::{HostName, HostReport, Reported};
 
 /// The reading side, and the one thing that a daemon writes: a password that its owner changes.
 ///
@@ -85,6 +88,21 @@ pub trait Directory: Send + Sync {
     /// Waits until there may be a change after `since`. A directory that is not told of changes waits for ever: who follows it polls as well.
     async fn changed(&self, _since: Generation) {
         std::future::pending::<()>().await;
+    }
+
+    /// Puts down what this host says of itself, in place of what it said before. A directory of one host keeps nothing.
+    async fn report(&self, _report: &HostReport) -> Result<(), DirectoryError> {
+        Ok(())
+    }
+
+    /// What each host said last, at most [`fleet::MAX_HOSTS`]. A directory of one host knows none.
+    async fn fleet(&self) -> Result<Vec<Reported>, DirectoryError> {
+        Ok(Vec::new())
+    }
+
+    /// Takes a host off the list; `false`: it was not on it. A host that runs reports again.
+    async fn forget_host(&self, _host: &HostName) -> Result<bool, DirectoryError> {
+        Err(DirectoryError::Refused("this directory is of one host and keeps no list of hosts".into()))
     }
 
     /// Why it can only be read at present, and what to do; `None`: it can be written as well.

@@ -41,6 +41,11 @@ pub(super) async fn answer(
         Request::Metrics => Message::Metrics(host.metrics_text().await),
         Request::Refresh { generation } => done(host.refresh(generation, asked.wait).await),
         Request::Reload => done(host.reload()),
+        Request::Fleet => match host.fleet().await.and_then(|fleet| fleet.to_json()) {
+            Ok(json) => Message::Fleet(json),
+            Err(reason) => Message::Failed(reason),
+        },
+        Request::ForgetHost { host: name } => done(host.forget_host(&name).await),
         Request::Why { login, service } => Message::Why(host.why(&login, service.as_deref()).await),
         Request::SshKeys { login } => match host.ssh_keys(&login, asked.wait).await {
             Ok(lines) => Message::SshKeys(lines),
@@ -106,6 +111,7 @@ async fn may(host: &Host, peer: Peer, request: &Request) -> bool {
         | Request::MayChangePassword { context, .. }
         | Request::ChangePassword { context, .. } => host.is_own(peer.uid, &context.user).await,
         Request::OpenSession { .. } | Request::CloseSession { .. } | Request::Refresh { .. } | Request::Reload => false,
+        Request::Fleet | Request::ForgetHost { .. } => false,
     }
 }
 

@@ -158,6 +158,13 @@ pub enum Request {
     Reload,
     /// The Prometheus text → [`Reply::Metrics`]. For everybody.
     Metrics,
+    /// What has each host of the fleet published? → [`Reply::Fleet`]. For root.
+    Fleet,
+    /// Take a host off that list → [`Reply::Done`] or [`Reply::Failed`]. For root.
+    ForgetHost {
+        /// Its name, not yet checked.
+        host: String,
+    },
 }
 
 /// The answers.
@@ -179,6 +186,8 @@ pub enum Reply {
     Failed(String),
     /// To [`Request::Metrics`].
     Metrics(String),
+    /// To [`Request::Fleet`]: JSON, whose page is `docs/fleet.md`.
+    Fleet(String),
 }
 
 /// What identityd decided; PAM only translates it.

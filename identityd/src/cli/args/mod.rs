@@ -1,6 +1,7 @@
 //! The command line: what can be said, in clap's words. The manual pages and the completions are made from it.
 
 mod accounts;
+mod fleet;
 
 use std::path::PathBuf;
 
@@ -10,6 +11,7 @@ pub use accounts::{
     ExportArgs, GroupCommand, ImportArgs, KeyCommand, LoginAdd, LoginCommand, LoginSet, MembershipCommand,
     PasswordSource,
 };
+pub use fleet::{FleetArgs, FleetCommand, WaitArgs};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -18,7 +20,8 @@ Exit codes:
   2  wrong command line
   3  no such login, group, membership or key
   4  identityd or the directory does not answer
-  5  import: some lines are not taken";
+  5  import: some lines are not taken
+  6  wait: the time is over and a host has not got there";
 
 /// Administers the logins of the directory, and asks this host's identityd.
 #[derive(Debug, Parser)]
@@ -64,6 +67,15 @@ pub enum Command {
     Status,
     /// Print the metrics of identityd in Prometheus' text format.
     Metrics,
+    /// Wait until a change is visible: on this host, on some hosts, or on every host of the fleet.
+    ///
+    /// Each change prints its generation; this returns when all of these hosts have published it, and names those that have not when the time is over.
+    /// Exits with 0 if they have it, 6 if the time is over, 4 if identityd does not answer.
+    Wait(WaitArgs),
+    /// Show every host of the fleet: its generation, how far it is behind, when it reported, its version and its trouble.
+    ///
+    /// Exits with 0 whatever it shows, 4 if identityd or the directory does not answer.
+    Fleet(FleetArgs),
     /// Check what this host needs to know the logins: nsswitch, PAM, sshd, sudoers, permissions, directory, daemon, clock. Says how to mend each finding.
     ///
     /// Exits with 1 if a finding is an error; warnings alone exit with 0.
