@@ -17,6 +17,7 @@ mod parse;
 mod password;
 mod questions;
 mod session;
+mod snapshot;
 mod status;
 mod transfer;
 mod wait;
@@ -54,6 +55,7 @@ fn run(command: Command, output: &Output) -> Result<Exit, CliError> {
         Command::Key(command) => key::run(output, command),
         Command::Import(args) => transfer::import(output, &args),
         Command::Export(args) => transfer::export(output, &args),
+        Command::Snapshot(command) => snapshot::run(output, command),
         Command::Status => status::run(output),
         Command::Metrics => questions::metrics(output),
         Command::Reload => questions::reload(output),

@@ -12,11 +12,31 @@ use super::CliError;
 pub(crate) struct Output {
     json: bool,
     terminal: bool,
+    /// What tests see in the place of standard output.
+    #[cfg(test)]
+    gathered: Option<std::sync::Mutex<Vec<u8>>>,
 }
 
 impl Output {
     pub(crate) fn new(json: bool) -> Self {
-        Self { json, terminal: std::io::stdout().is_terminal() }
+        Self {
+            json,
+            terminal: std::io::stdout().is_terminal(),
+            #[cfg(test)]
+            gathered: None,
+        }
+    }
+
+    /// Keeps what is printed, for tests.
+    #[cfg(test)]
+    pub(crate) fn gathering(json: bool) -> Self {
+        Self { json, terminal: false, gathered: Some(std::sync::Mutex::default()) }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn gathered(&self) -> String {
+        let bytes = self.gathered.as_ref().map(|gathered| std::mem::take(&mut *gathered.lock().unwrap()));
+        String::from_utf8(bytes.unwrap_or_default()).unwrap()
     }
 
     /// Whether `--json` was given.
@@ -42,6 +62,11 @@ impl Output {
 
     /// Prints bytes as they are.
     pub(crate) fn bytes(&self, bytes: &[u8]) -> Result<(), CliError> {
+        #[cfg(test)]
+        if let Some(gathered) = &self.gathered {
+            gathered.lock().unwrap().extend_from_slice(bytes);
+            return Ok(());
+        }
         let mut out = std::io::stdout().lock();
         // A reader that has gone is no panic, as println! would make of it.
         out.write_all(bytes).and_then(|()| out.flush()).map_err(CliError::io("write the output"))
@@ -88,7 +113,7 @@ mod tests {
     use super::*;
 
     fn piped() -> Output {
-        Output { json: false, terminal: false }
+        Output::gathering(false)
     }
 
     #[test]

@@ -156,7 +156,7 @@ pub(super) fn name_of(pair: Pair) -> String {
     }
 }
 
-fn pair_of(name: &str) -> Option<Pair> {
+pub(super) fn pair_of(name: &str) -> Option<Pair> {
     let pair = match name.split_once('.')? {
         ("base", base) => Pair { base: base.parse().ok()?, delta: 0 },
         ("delta", numbers) => {
@@ -211,13 +211,16 @@ unsafe impl Sync for Mapped {}
 
 impl Mapped {
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        let file = File::open(path)?;
+        Self::of(&File::open(path)?)
+    }
+
+    pub(super) fn of(file: &File) -> io::Result<Self> {
         let len = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
         if len == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         // SAFETY: a new mapping where the kernel likes.
-        let at = unsafe { mmap(core::ptr::null_mut(), len, ProtFlags::READ, MapFlags::SHARED, &file, 0) }?;
+        let at = unsafe { mmap(core::ptr::null_mut(), len, ProtFlags::READ, MapFlags::SHARED, file, 0) }?;
         Ok(Self { at, len })
     }
 

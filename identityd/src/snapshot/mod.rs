@@ -8,6 +8,7 @@
 //! no usable files in memory starts with the copy.
 
 mod files;
+pub mod open;
 #[cfg(test)]
 mod tests;
 

@@ -368,16 +368,7 @@ fn hides<'a, K: Kind<'a>>(base: &View<'a>, delta: &View<'a>, faults: &mut Faults
         old(in_base_by_name(entry.name()));
     }
     delta.dead_ids(K::IDS).for_each(|id| old(in_base_by_id(id)));
-    let mut stones = delta.section(Section::Tombstones).unwrap_or_default();
-    let mut left = delta.header().counts.dead_login_names;
-    while let (Some((gone, _)), Some(next)) = (split_entry(stones), skip_entry(stones)) {
-        // Those of logins come first.
-        if (K::AREA == Section::Logins) == (left > 0) {
-            old(in_base_by_name(gone));
-        }
-        left = left.saturating_sub(1);
-        stones = next;
-    }
+    delta.dead_names(K::AREA).for_each(|name| old(in_base_by_name(name)));
 }
 
 /// Every entry that the list gives is the answer to its name and to its id.

@@ -229,9 +229,24 @@ impl<'a> View<'a> {
         })
     }
 
+    /// The names that a delta says are gone, of logins or of groups. Ends early at damage.
+    #[cfg(feature = "std")]
+    pub fn dead_names(&self, area: Section) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let mut rest = self.section(Section::Tombstones).unwrap_or_default();
+        let all = core::iter::from_fn(move || {
+            let (name, _) = split_entry(rest)?;
+            rest = skip_entry(rest)?;
+            Some(name)
+        });
+        // Those of logins come first.
+        let (logins, groups) = (self.header.counts.dead_login_names, self.header.counts.dead_group_names);
+        let (skip, take) = if area == Section::Logins { (0, logins) } else { (logins, groups) };
+        all.skip(skip as usize).take(take as usize)
+    }
+
     /// The ids that an index says are gone.
     #[cfg(feature = "std")]
-    pub(super) fn dead_ids(&self, index: Section) -> impl Iterator<Item = u32> + use<'a> {
+    pub fn dead_ids(&self, index: Section) -> impl Iterator<Item = u32> + use<'a> {
         let (buckets, _) = self.section(index).unwrap_or_default().as_chunks::<BUCKET>();
         buckets.iter().flat_map(|bucket| {
             let (tags, references) = bucket.split_at(BUCKET / 2);

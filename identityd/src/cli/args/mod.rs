@@ -2,6 +2,7 @@
 
 mod accounts;
 mod fleet;
+mod snapshot;
 
 use std::path::PathBuf;
 
@@ -12,6 +13,7 @@ pub use accounts::{
     PasswordSource,
 };
 pub use fleet::{FleetArgs, FleetCommand, WaitArgs};
+pub use snapshot::SnapshotCommand;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -61,6 +63,9 @@ pub enum Command {
     Import(ImportArgs),
     /// Write the directory as passwd, shadow and group files.
     Export(ExportArgs),
+    /// The published snapshot: the files in which every process of this host looks names up.
+    #[command(subcommand)]
+    Snapshot(SnapshotCommand),
     /// Show how this host's identityd is: health, generation, cache, entries that are not served and why.
     ///
     /// Exits with 0 if it is well, 1 if it is not, 4 if it does not answer.
