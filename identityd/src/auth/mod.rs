@@ -2,6 +2,7 @@
 
 mod cost;
 mod crypt;
+pub mod offline;
 mod pool;
 
 pub use pool::{Attempt, Crowded, Pool, Ticket};

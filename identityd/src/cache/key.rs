@@ -61,7 +61,9 @@ pub struct GroupAnswer {
 }
 
 impl LoginAnswer {
-    fn new(login: Login, gids: Option<Vec<GroupId>>) -> Self {
+    /// Packs a login.
+    #[must_use]
+    pub fn new(login: Login, gids: Option<Vec<GroupId>>) -> Self {
         Self { passwd: write::passwd(&login.passwd()).into(), login, gids: gids.map(Into::into) }
     }
 }

@@ -14,9 +14,10 @@ pub use source::{Health, Lane, Patience, Source};
 use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Instant;
 
+use async_trait::async_trait;
 use schema::id::{GroupId, UserId};
 use schema::name::{GroupName, LoginName};
 use schema::record::SshKey;
@@ -61,6 +62,17 @@ pub struct Cache {
     epoch: AtomicU64,
     lifetimes: RwLock<config::Cache>,
     meters: CacheMeters,
+    witness: OnceLock<Arc<dyn Witness>>,
+}
+
+/// Keeps something of the directory elsewhere, and must hear of changes before they count as applied.
+#[async_trait]
+pub trait Witness: std::fmt::Debug + Send + Sync {
+    /// These entries may have changed.
+    async fn changed(&self, changes: &[Change]);
+
+    /// Everything may have changed.
+    async fn doubt(&self);
 }
 
 #[derive(Debug, Clone)]
@@ -96,6 +108,7 @@ impl Cache {
             epoch: AtomicU64::new(0),
             lifetimes: RwLock::new(config),
             meters: CacheMeters::new(),
+            witness: OnceLock::new(),
         })
     }
 
@@ -109,6 +122,11 @@ impl Cache {
     #[must_use]
     pub fn meters(&self) -> &CacheMeters {
         &self.meters
+    }
+
+    /// Tells this one of changes as well; only the first is told.
+    pub fn tell(&self, witness: Arc<dyn Witness>) {
+        let _ = self.witness.set(witness);
     }
 
     /// New lifetimes, for entries already here too.
@@ -291,6 +309,9 @@ impl Cache {
     /// Drops what these changes may have altered, and nothing else. The feed names every entry concerned: a new member of a group is a
     /// change of the group and one of the login (`schema/sql/sqlite/0003_feed.sql`).
     pub async fn apply(&self, changes: &[Change]) {
+        if let Some(witness) = self.witness.get() {
+            witness.changed(changes).await;
+        }
         let mut keys = Vec::with_capacity(changes.len() * 4);
         for change in changes {
             Key::altered_by(change, &mut keys);
@@ -307,6 +328,9 @@ impl Cache {
 
     /// Drops everything: the feed cannot say what has changed.
     pub async fn flush(&self) {
+        if let Some(witness) = self.witness.get() {
+            witness.doubt().await;
+        }
         let mut flights = self.flights.lock().await;
         flights.clear();
         self.kept.invalidate_all();

@@ -160,11 +160,20 @@ pub struct Auth {
     pub deadline: Span,
     /// A refusal leaves after this time, or a multiple of it, whatever its reason.
     pub refusal_after: Span,
+    /// So many days after its last login on this host a login may enter while the directory is away; 0: never.
+    pub offline_days: u32,
 }
 
 impl Default for Auth {
     fn default() -> Self {
-        Self { workers: 0, queue: 64, queue_per_login: 4, deadline: Span::secs(20), refusal_after: Span::millis(250) }
+        Self {
+            workers: 0,
+            queue: 64,
+            queue_per_login: 4,
+            deadline: Span::secs(20),
+            refusal_after: Span::millis(250),
+            offline_days: 7,
+        }
     }
 }
 
@@ -174,7 +183,8 @@ impl Auth {
         range("auth.queue", self.queue.into(), 1, 10_000)?;
         range("auth.queue_per_login", self.queue_per_login.into(), 1, self.queue.into())?;
         between("auth.deadline", self.deadline, Span::secs(1), Span::secs(25))?;
-        between("auth.refusal_after", self.refusal_after, Span::millis(0), Span::secs(5))
+        between("auth.refusal_after", self.refusal_after, Span::millis(0), Span::secs(5))?;
+        range("auth.offline_days", self.offline_days.into(), 0, 366)
     }
 }
 

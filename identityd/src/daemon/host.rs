@@ -13,6 +13,7 @@ use super::own::Attempts;
 use super::sweep::Census;
 use super::trimmed::Trimmed;
 use crate::auth::Pool;
+use crate::auth::offline::{Facts, Verifiers};
 use crate::cache::{Answer, Cache, GroupAnswer, LoginAnswer, Patience};
 use crate::config::{Config, Loaded};
 use crate::directory::{Kind, Quarantined};
@@ -37,6 +38,7 @@ pub struct Host {
     pub(super) telemetry: Telemetry,
     pub(super) started: Instant,
     pub(super) pool: Arc<Pool>,
+    pub(super) offline: Arc<Verifiers>,
     pub(super) own_attempts: Attempts,
     pub(super) own_questions: Attempts,
     census: RwLock<Option<Census>>,
@@ -58,6 +60,8 @@ pub struct HostParts {
     pub loaded: Loaded,
     /// The pool of verifications.
     pub pool: Arc<Pool>,
+    /// Logins while the directory is away.
+    pub offline: Arc<Verifiers>,
     /// Logs and metrics.
     pub telemetry: Telemetry,
 }
@@ -90,6 +94,7 @@ impl Host {
     pub fn new(parts: HostParts) -> std::io::Result<Arc<Self>> {
         let stamp = parts.local_files.stamp();
         let local = Local::read(&parts.local_files)?;
+        parts.cache.tell(Arc::clone(&parts.offline) as _);
         Ok(Arc::new(Self {
             cache: parts.cache,
             feed: parts.feed,
@@ -101,6 +106,7 @@ impl Host {
             telemetry: parts.telemetry,
             started: Instant::now(),
             pool: parts.pool,
+            offline: parts.offline,
             own_attempts: Attempts::default(),
             own_questions: Attempts::default(),
             census: RwLock::default(),
@@ -233,7 +239,11 @@ impl Host {
         if self.local().has_login(name.as_str()) {
             return Answer::Absent;
         }
-        self.served(self.cache.login_by_name(name, wait).await)
+        let answer = match self.cache.login_by_name(name, wait).await {
+            Answer::Unknown(reason) => kept(self.offline.facts(name, self.offline_days()), reason),
+            answer => answer,
+        };
+        self.served(answer)
     }
 
     /// The login of this uid, if this server serves it.
@@ -241,7 +251,15 @@ impl Host {
         if self.local().login_of_uid(uid.raw()).is_some() {
             return Answer::Absent;
         }
-        self.served(self.cache.login_by_uid(uid, wait).await)
+        let answer = match self.cache.login_by_uid(uid, wait).await {
+            Answer::Unknown(reason) => kept(self.offline.facts_of_uid(uid, self.offline_days()), reason),
+            answer => answer,
+        };
+        self.served(answer)
+    }
+
+    pub(super) fn offline_days(&self) -> u32 {
+        self.loaded().config.auth.offline_days
     }
 
     fn served(&self, answer: Answer<Arc<LoginAnswer>>) -> Answer<ServedLogin> {
@@ -337,6 +355,14 @@ impl Host {
             }
             None => source.quarantine().clear(kind, name),
         }
+    }
+}
+
+/// What this host keeps of a login, while the directory is away and the cache does not have it.
+fn kept(facts: Option<Arc<Facts>>, reason: String) -> Answer<Arc<LoginAnswer>> {
+    match facts {
+        Some(facts) => Answer::Found(Arc::new(LoginAnswer::new(facts.login.clone(), Some(facts.gids.clone())))),
+        None => Answer::Unknown(reason),
     }
 }
 

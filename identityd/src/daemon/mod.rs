@@ -6,6 +6,7 @@ mod harden;
 mod host;
 mod listen;
 mod lock;
+mod offline;
 mod open;
 mod own;
 mod pam;

@@ -24,7 +24,7 @@ use crate::server::Peer;
 use crate::telemetry::meters;
 
 /// For one question of the account stage: PAM gives up after 800 ms.
-const WAIT: Patience = Patience::reserved(Duration::from_millis(600));
+pub(super) const WAIT: Patience = Patience::reserved(Duration::from_millis(600));
 /// A user (a screen locker) about itself: so many attempts at once, then one each pause.
 const OWN_ATTEMPTS: u32 = 5;
 const OWN_PAUSE: Duration = Duration::from_secs(2);
@@ -32,6 +32,14 @@ const OWN_PAUSE: Duration = Duration::from_secs(2);
 /// Questions of a user about itself that need no hash, but may leave a line in the log: so many at once, then one each pause.
 const OWN_QUESTIONS: u32 = 30;
 const OWN_QUESTION_PAUSE: Duration = Duration::from_secs(1);
+
+/// Why a login and its hash are not known.
+enum Trouble {
+    /// The directory cannot be reached.
+    Away(String),
+    /// It could be, but something else is wrong.
+    Other(String),
+}
 
 /// The queue of verifications is full.
 #[derive(Debug, Clone, Copy)]
@@ -73,7 +81,7 @@ impl Host {
     }
 
     /// Is this the password? Unknown, locked and passwordless logins take the time of a wrong password.
-    pub async fn authenticate(&self, context: &PamContext, password: Secret, place: Ticket) -> Verdict {
+    pub async fn authenticate(self: &Arc<Self>, context: &PamContext, password: Secret, place: Ticket) -> Verdict {
         let began = place.began;
         let verdict = self.check_password(context, password).await;
         drop(place);
@@ -88,13 +96,15 @@ impl Host {
         verdict
     }
 
-    async fn check_password(&self, context: &PamContext, password: Secret) -> Verdict {
+    async fn check_password(self: &Arc<Self>, context: &PamContext, password: Secret) -> Verdict {
+        let began = Instant::now();
         let (login, hash) = match self.login_with_hash(&context.user).await {
             Ok(found) => found,
-            Err(reason) => return unavailable(context, "authenticate", &reason),
+            Err(Trouble::Away(reason)) => return self.check_offline(context, password, &reason).await,
+            Err(Trouble::Other(reason)) => return unavailable(context, "authenticate", &reason),
         };
         let active = login.as_ref().is_some_and(|login| login.status == Status::Active);
-        let verified = self.pool.verify(password, hash.filter(|_| active)).await;
+        let verified = self.pool.verify(password.clone(), hash.clone().filter(|_| active)).await;
         let reason = match (verified, &login) {
             (None, _) => return unavailable(context, "authenticate", "its turn in the queue did not come in time"),
             (Some(Ok(true)), Some(login)) => {
@@ -104,6 +114,7 @@ impl Host {
                     rhost = context.remote_host,
                     "authenticated"
                 );
+                self.remember(login, hash, password, began);
                 return Verdict { outcome: Outcome::Success, uid: Some(login.uid), info: None };
             }
             (Some(_), None) => "no such login here".to_owned(),
@@ -142,12 +153,13 @@ impl Host {
 
     /// The login, and its hash as the directory has it now: never from memory. The hash is asked for whoever it is, so that an unknown name costs
     /// the same.
-    async fn login_with_hash(&self, user: &str) -> Result<(Option<Login>, Option<PasswordHash>), String> {
+    async fn login_with_hash(&self, user: &str) -> Result<(Option<Login>, Option<PasswordHash>), Trouble> {
         let Ok(name) = user.parse::<LoginName>() else { return Ok((None, None)) };
         let login = match self.login_by_name(&name, WAIT).await {
             Answer::Found(served) => Some(served.answer.login.clone()),
             Answer::Absent => None,
-            Answer::Unknown(reason) => return Err(reason),
+            Answer::Unknown(reason) if self.cache().source().health().reachable => return Err(Trouble::Other(reason)),
+            Answer::Unknown(reason) => return Err(Trouble::Away(reason)),
         };
         let asked = name.clone();
         let hash = self
@@ -155,7 +167,10 @@ impl Host {
             .source()
             .ask(Lane::Reserved, |directory| async move { directory.password_hash(&asked).await })
             .await;
-        let hash = hash.map_err(|error| error.to_string())?;
+        let hash = hash.map_err(|error| match error {
+            DirectoryError::Unavailable { .. } => Trouble::Away(error.to_string()),
+            other => Trouble::Other(other.to_string()),
+        })?;
         // A local account of this name is not ours, whatever the directory has.
         Ok(if login.is_some() { (login, hash) } else { (None, None) })
     }
@@ -219,7 +234,11 @@ impl Host {
             match self.cache().group_by_name(name, WAIT).await {
                 Answer::Found(group) if gids.contains(&group.group.gid) => member.push(name.clone()),
                 Answer::Found(_) | Answer::Absent => {}
-                Answer::Unknown(reason) => return Err(reason),
+                Answer::Unknown(reason) => {
+                    let facts = self.offline.facts(&login.name, self.offline_days());
+                    let Some(groups) = facts.and_then(|facts| facts.groups.clone()) else { return Err(reason) };
+                    member.extend(groups.into_iter().filter(|group| group == name));
+                }
             }
         }
         Ok(member)
@@ -268,7 +287,7 @@ impl Host {
                 let _ = self.pool.verify(new, None).await;
                 return Verdict { outcome: Outcome::AuthError, uid: None, info: None };
             }
-            Err(reason) => return unavailable(context, "password", &reason),
+            Err(Trouble::Away(reason) | Trouble::Other(reason)) => return unavailable(context, "password", &reason),
         };
         let by_root = old.is_none();
         let may = policy::change_password(&login, by_root, today());
@@ -414,7 +433,7 @@ fn verdict(context: &PamContext, stage: &'static str, login: &Login, decision: D
     Verdict { outcome: decision.outcome, uid: Some(login.uid), info: decision.info }
 }
 
-fn unavailable(context: &PamContext, stage: &'static str, reason: &str) -> Verdict {
+pub(super) fn unavailable(context: &PamContext, stage: &'static str, reason: &str) -> Verdict {
     tracing::error!(login = context.user, service = context.service, stage, reason, "could not be decided");
     Verdict { outcome: Outcome::Unavailable, uid: None, info: None }
 }

@@ -69,7 +69,8 @@ impl Host {
             let stale = self.loaded().config.cache.stale;
             warnings.push(format!(
                 "the directory has not answered for {away} s; known entries are served as they were then, for at most {stale}; \
-                 passwords cannot be checked. directory.error has the reason"
+                 {} logins can enter with their passwords (auth.offline_days). directory.error has the reason",
+                self.offline.count()
             ));
         }
         let (quarantined, _) = self.cache().source().quarantine().snapshot(0);

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use super::listen::Listening;
 use super::lock::Lock;
 use super::watchdog::{self, tell};
-use super::{Args, Host, HostParts, harden, open, sweep};
+use super::{Args, Host, HostParts, harden, offline, open, sweep};
 use crate::auth::Pool;
 use crate::cache::{Cache, Source};
 use crate::config::{DirectoryConfig, Loaded};
@@ -50,8 +50,10 @@ async fn live(loaded: Loaded, telemetry: Telemetry) -> Result<(), String> {
     let source = Source::new(format!("sqlite {}", path.display()), timeout.0, Arc::new(QuarantineList::default()));
     let metrics = loaded.config.metrics.listen();
     let pool = Pool::new(loaded.config.auth.clone()).map_err(|error| error.to_string())?;
+    let offline = offline::open(loaded.config.auth.offline_days, &source).await;
     let host = Host::new(HostParts {
         pool,
+        offline: Arc::clone(&offline),
         cache: Cache::new(source, loaded.config.cache.clone()),
         feed: Arc::new(Feed::default()),
         local_files: LocalFiles::default(),
@@ -62,6 +64,7 @@ async fn live(loaded: Loaded, telemetry: Telemetry) -> Result<(), String> {
 
     tokio::spawn(Follower::new(&host, open::sqlite(path.clone()), Some(path), poll.0).run());
     tokio::spawn(upkeep(Arc::clone(&host)));
+    tokio::spawn(offline.watch());
     tokio::spawn(sweep::run(Arc::clone(&host)));
     tokio::spawn(fleet::run(Arc::clone(&host)));
     if let Some(address) = metrics {

@@ -11,6 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
 use super::*;
+use crate::auth::offline::Verifiers;
 use crate::auth::{Pool, new_hash};
 use crate::cache::tests::{TestDirectory, a_group, a_login, cache_of};
 use crate::config::{Config, Loaded, Span};
@@ -37,8 +38,10 @@ impl World {
             &[a_login("ada", 2000), a_login("local", 2001), a_login("zed", 1500)],
             &[a_group("staff2", 3000, &["ada", "local"])],
         );
+        let cache = cache_of(&directory, config.cache.clone());
         let host = Host::new(HostParts {
-            cache: cache_of(&directory, config.cache.clone()),
+            offline: Verifiers::none(Arc::clone(cache.source())),
+            cache,
             feed: Arc::new(Feed::default()),
             pool: Pool::new(config.auth.clone()).unwrap(),
             local_files: LocalFiles { passwd: path("passwd"), group: path("group"), shells: path("shells") },
