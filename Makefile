@@ -84,9 +84,11 @@ storm: test-deps build ## 200,000 look-ups while logins change and identityd is 
 	@tests/prepare && KEEP=yes tests/stage
 	STORM=200000 $(CARGO) test --locked --release -p tests --test storm -- --nocapture
 
-bench: test-deps build ## measure, and write docs/benchmarks
-	@tests/prepare && KEEP=yes tests/stage
-	BENCH=docs/benchmarks $(CARGO) test --locked --release -p tests --test bench -- --nocapture
+bench: test-deps build ## measure this and its peers, write docs/benchmarks (25 minutes; SIZES="1000" PEERS="files sss" for a part)
+	@tests/prepare && KEEP=yes tests/stage && PACKAGES=tests/packages.bench TEST_ROOT='$(or $(BENCH_ROOT),$(TARGET)/bench-root)' tests/prepare
+	$(CARGO) build --locked --release -p tests --bins
+	TEST_ROOT='$(or $(BENCH_ROOT),$(TARGET)/bench-root)' TEST_SCRATCH='$(TARGET)/bench-scratch' $(RELEASE)/bench docs/benchmarks
+	$(if $(SIZES)$(PEERS),,BENCH=docs/benchmarks $(CARGO) test --locked --release -p tests --test bench -- --nocapture)
 
 up: ## on a bare Debian: install, wire, start, import the sample (or FROM=DIR), show it
 	@packaging/up $(if $(FROM),'$(FROM)')

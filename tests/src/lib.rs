@@ -4,6 +4,7 @@
 //! touches the machine that the tests run on.
 
 pub mod fleet;
+pub mod bench;
 pub mod mosh;
 pub mod namespace;
 pub mod places;

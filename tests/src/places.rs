@@ -2,11 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
-/// The directory that cargo builds into: a test runs from its `release/deps`.
+/// The directory that cargo builds into.
 #[must_use]
 pub fn target() -> PathBuf {
+    programs().parent().map_or_else(|| PathBuf::from("target"), Path::to_path_buf)
+}
+
+/// Its `release`: a program runs from there, a test from `deps` below.
+fn programs() -> PathBuf {
     let exe = std::env::current_exe().unwrap_or_default();
-    exe.ancestors().nth(3).map_or_else(|| PathBuf::from("target"), Path::to_path_buf)
+    let folder = exe.parent().unwrap_or(Path::new("."));
+    if folder.ends_with("deps") { folder.parent().unwrap_or(folder).to_path_buf() } else { folder.to_path_buf() }
 }
 
 /// The Debian root that `tests/prepare` builds; `TEST_ROOT` says otherwise.
@@ -24,12 +30,11 @@ pub fn stage() -> PathBuf {
 /// The program that boots a test machine and enters it (`src/bin/mosh-init.rs`). Cargo builds it before it runs a test.
 #[must_use]
 pub fn mosh_init() -> PathBuf {
-    let exe = std::env::current_exe().unwrap_or_default();
-    exe.ancestors().nth(2).unwrap_or(Path::new(".")).join("mosh-init")
+    programs().join("mosh-init")
 }
 
-/// Where the programs in C are compiled to and skips are recorded.
+/// Where the programs in C are compiled to and what machines have in common is kept; `TEST_SCRATCH` says otherwise, for machines over another root.
 #[must_use]
 pub fn scratch() -> PathBuf {
-    target().join("tests-scratch")
+    std::env::var_os("TEST_SCRATCH").map_or_else(|| target().join("tests-scratch"), PathBuf::from)
 }

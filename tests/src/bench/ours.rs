@@ -1,0 +1,91 @@
+//! What only our side has: filling the directory, starting from files or from nothing, what a publication costs.
+
+use std::time::{Duration, Instant};
+
+use crate::Mosh;
+
+use super::measure::Rows;
+use super::peer::Peer;
+use super::setup;
+
+const DIRECTORY: &str = "/var/lib/identityd/directory.db";
+
+/// The directory by `identityctl import`, kept for the next run; then identityd.
+pub(super) fn start(mosh: &Mosh, peer: Peer, size: u32) {
+    let (kept, inside) = (setup::kept("directory.db", size), mosh.outside(DIRECTORY));
+    if !setup::copy(&kept, &inside) {
+        setup::long(
+            mosh,
+            &format!(
+                "mkdir -p /tmp/import; cd /tmp/import; fill passwd {size} >passwd; fill group {size} >group
+                fill passwd {size} | awk -F: '{{ print $1 \":*:19000:0:99999:7:::\" }}' >shadow
+                identityctl import /tmp/import --apply >/tmp/import.log 2>&1 || {{ tail -n 3 /tmp/import.log >&2; exit 1; }}
+                sqlite3 {DIRECTORY} 'PRAGMA wal_checkpoint(TRUNCATE)' >/dev/null; rm -r /tmp/import"
+            ),
+        );
+        setup::copy(&inside, &kept);
+    }
+    mosh.sh(&format!("rm -f {DIRECTORY}-*; chown identityd: {DIRECTORY}; chmod 600 {DIRECTORY}")).success();
+    if peer == Peer::OursSocket {
+        mode(mosh, "lookup");
+    }
+    launch(mosh);
+}
+
+/// Starts identityd, as its own user, whom only /etc/passwd knows; returns the seconds to its first answer on the socket.
+fn launch(mosh: &Mosh) -> f64 {
+    setup::name_service(mosh, "files");
+    let started = Instant::now();
+    mosh.daemon().start();
+    let took = started.elapsed().as_secs_f64();
+    setup::first_answer(mosh, "mayfirst", Duration::from_secs(120));
+    setup::name_service(mosh, "mayfirst");
+    took
+}
+
+fn mode(mosh: &Mosh, mode: &str) {
+    const CONFIG: &str = "/etc/identityd/identityd.toml";
+    let old = mosh.read(CONFIG);
+    if old.contains("[snapshot]") {
+        mosh.write(CONFIG, &old.replace("[snapshot]", &format!("[snapshot]\nmode = \"{mode}\"")));
+    }
+}
+
+/// Size of the files, starts, and the daemon's own counters.
+pub(super) fn more(mosh: &Mosh, rows: &mut Rows) {
+    let files = mosh.sh("du -k --apparent-size /run/identityd/snapshot | tail -n 1 | cut -f 1");
+    if let Ok(kib) = files.text().parse::<f64>() {
+        rows.put("snapshot files", "", kib / 1024.0, None, "MiB");
+    }
+    if rows.peer == Peer::OursSocket {
+        return;
+    }
+    mosh.daemon().stop();
+    // The files of /run are there, as after a crash of the daemon; then only the copy, as after a reboot; then nothing, as on a new server.
+    let first = launch(mosh);
+    rows.put("start, files in memory", "", first * 1000.0, None, "ms");
+    mosh.daemon().stop();
+    if mosh.sh("ls /var/lib/identityd/snapshot/base.* >/dev/null 2>&1").ok() {
+        mosh.sh("rm -rf /run/identityd/snapshot").success();
+        rows.put("start, copy on disk", "", launch(mosh) * 1000.0, None, "ms");
+        mosh.daemon().stop();
+    }
+    mosh.sh("rm -rf /run/identityd/snapshot /var/lib/identityd/snapshot").success();
+    let journal = mosh.journal().len();
+    rows.put("start, no files", "", launch(mosh) * 1000.0, None, "ms");
+    // identityd says itself how long it read.
+    let said = || {
+        let journal = mosh.journal().split_off(journal);
+        let line = journal.lines().find(|line| line.contains("the whole directory has been read"))?.to_string();
+        line.rsplit_once("seconds=")?.1.split_whitespace().next()?.parse::<f64>().ok()
+    };
+    let started = Instant::now();
+    while started.elapsed() < Duration::from_secs(60) {
+        if let Some(seconds) = said() {
+            rows.put("full load", "", seconds, None, "s");
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    rows.none("full load", "", "identityd does not say that it has read the directory");
+}

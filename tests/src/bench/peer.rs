@@ -1,0 +1,129 @@
+//! Who is measured, and how far each can go.
+
+/// One way in which a server can know its logins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Peer {
+    /// The floor: a module that fills a constant.
+    Empty,
+    Files,
+    Extrausers,
+    Nslcd,
+    Nscd,
+    Sss,
+    SssNoCache,
+    SssList,
+    Ours,
+    OursSocket,
+}
+
+impl Peer {
+    pub(super) const ALL: [Self; 10] = [
+        Self::Empty,
+        Self::Ours,
+        Self::OursSocket,
+        Self::Files,
+        Self::Extrausers,
+        Self::Nslcd,
+        Self::Nscd,
+        Self::Sss,
+        Self::SssNoCache,
+        Self::SssList,
+    ];
+
+    /// Its word in PEERS and in the table.
+    pub(super) fn key(self) -> &'static str {
+        match self {
+            Self::Empty => "empty",
+            Self::Files => "files",
+            Self::Extrausers => "extrausers",
+            Self::Nslcd => "nslcd",
+            Self::Nscd => "nscd",
+            Self::Sss => "sss",
+            Self::SssNoCache => "sss-nocache",
+            Self::SssList => "sss-list",
+            Self::Ours => "mayfirst",
+            Self::OursSocket => "mayfirst-socket",
+        }
+    }
+
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Self::Empty => "empty module",
+            Self::Files => "files",
+            Self::Extrausers => "libnss-extrausers",
+            Self::Nslcd => "nslcd",
+            Self::Nscd => "nscd over nslcd",
+            Self::Sss => "SSSD",
+            Self::SssNoCache => "SSSD, memory cache off",
+            Self::SssList => "SSSD, enumerate on",
+            Self::Ours => "mayfirst",
+            Self::OursSocket => "mayfirst, socket only",
+        }
+    }
+
+    /// The NSS service that answers.
+    pub(super) fn service(self) -> &'static str {
+        match self {
+            Self::Empty => "empty",
+            Self::Files => "files",
+            Self::Extrausers => "extrausers",
+            Self::Nslcd | Self::Nscd => "ldap",
+            Self::Sss | Self::SssNoCache | Self::SssList => "sss",
+            Self::Ours | Self::OursSocket => "mayfirst",
+        }
+    }
+
+    /// The levels at which it can be measured. nscd is a part of glibc, asked before nsswitch.conf is looked at, and never after
+    /// `__nss_configure_lookup` (nss/getXXbyYY_r.c).
+    pub(super) fn levels(self) -> &'static [&'static str] {
+        match self {
+            Self::Nscd => &["nsswitch"],
+            _ => &["direct", "dispatch", "nsswitch"],
+        }
+    }
+
+    /// Where all measures but one are taken: the level without the `stat` of nsswitch.conf, if there is one.
+    pub(super) fn level(self) -> &'static str {
+        if self == Self::Nscd { "nsswitch" } else { "dispatch" }
+    }
+
+    pub(super) fn is_ours(self) -> bool {
+        matches!(self, Self::Ours | Self::OursSocket)
+    }
+
+    /// Its daemons, as /proc/PID/comm has them.
+    pub(super) fn daemons(self) -> &'static [&'static str] {
+        match self {
+            Self::Empty | Self::Files | Self::Extrausers => &[],
+            Self::Nslcd => &["nslcd"],
+            Self::Nscd => &["nslcd", "nscd"],
+            Self::Sss | Self::SssNoCache | Self::SssList => &["sssd", "sssd_be", "sssd_nss"],
+            Self::Ours | Self::OursSocket => &["identityd"],
+        }
+    }
+
+    /// How many logins are asked for by name, by uid and for their groups before the clock starts, and the seconds that this may take. A cache can only be
+    /// fast with what is in it.
+    pub(super) fn warm(self, size: u32) -> (u32, u32) {
+        match self {
+            Self::Sss | Self::SssList => (size.min(10_000), 60),
+            Self::Nscd => (size.min(10_000), 40),
+            Self::SssNoCache => (size.min(1_000), 30),
+            _ => (size, 5),
+        }
+    }
+
+    /// Why it cannot be measured with so many logins in a run of bearable length.
+    pub(super) fn obstacle(self, size: u32) -> Option<String> {
+        let why = match self {
+            Self::Nslcd | Self::Nscd if size > 200_000 => {
+                "filling slapd with a million logins and their groups takes longer than all else together"
+            }
+            Self::Sss | Self::SssNoCache if size > 200_000 => "filling slapd and then SSSD takes too long",
+            Self::SssList if size > 2_000 => "SSSD takes minutes to read the list",
+            _ => return None,
+        };
+        // Who has the time says so.
+        (std::env::var("BENCH_ALL").is_err()).then(|| format!("{why} (BENCH_ALL=1 tries)"))
+    }
+}

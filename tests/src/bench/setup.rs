@@ -1,0 +1,179 @@
+//! Fills and starts each peer in its machine, with the configuration that its own documentation advises.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::{Mosh, places};
+
+use super::peer::Peer;
+
+/// Raise it when `fill` writes other data or a directory is made in another way: what was filled before is then not used.
+const RECIPE: u32 = 1;
+const PROGRAMS: [&str; 5] = ["fill", "look", "fresh", "seen", "chase"];
+const SOURCES: [(&str, &str); 8] = [
+    ("data.h", include_str!("../../c/bench/data.h")),
+    ("call.h", include_str!("../../c/bench/call.h")),
+    ("fill.c", include_str!("../../c/bench/fill.c")),
+    ("look.c", include_str!("../../c/bench/look.c")),
+    ("fresh.c", include_str!("../../c/bench/fresh.c")),
+    ("seen.c", include_str!("../../c/bench/seen.c")),
+    ("chase.c", include_str!("../../c/bench/chase.c")),
+    ("empty.c", include_str!("../../c/bench/empty.c")),
+];
+
+/// Compiles the programs in C inside, with the compiler and the C library that the peers have.
+pub(super) fn programs(mosh: &Mosh) {
+    mosh.sh("mkdir -p /srv/c").success();
+    for (name, text) in SOURCES {
+        mosh.write(&format!("/srv/c/{name}"), text);
+    }
+    mosh.sh(&format!(
+        r#"set -e; cd /srv/c; lib=$(dirname $(ls /usr/lib/*/libnss_sss.so.2))
+        for program in {}; do cc -O2 -g -D_GNU_SOURCE -pthread -o /usr/local/bin/$program $program.c; done
+        for module in empty:1 absent:0; do
+            name=${{module%:*}}
+            cc -O2 -D_GNU_SOURCE -shared -fPIC -s -DFOUND=${{module#*:}} "-DEXPORT(x)=_nss_${{name}}_##x" -Wl,-soname,libnss_$name.so.2 \
+                -o $lib/libnss_$name.so.2 empty.c
+        done"#,
+        PROGRAMS.join(" ")
+    ))
+    .success();
+}
+
+/// /etc/nsswitch.conf with this service alone.
+pub(super) fn name_service(mosh: &Mosh, service: &str) {
+    mosh.write(
+        "/etc/nsswitch.conf",
+        &format!("passwd: {service}\ngroup: {service}\ninitgroups: {service}\nshadow: files\nhosts: files\n"),
+    );
+}
+
+/// Fills the peer with so many logins and starts it.
+pub(super) fn start(mosh: &Mosh, peer: Peer, size: u32) {
+    match peer {
+        Peer::Empty => {}
+        Peer::Files => {
+            long(mosh, &format!("fill passwd {size} >>/etc/passwd; fill group {size} >>/etc/group"));
+        }
+        Peer::Extrausers => {
+            long(
+                mosh,
+                &format!(
+                    "mkdir -p /var/lib/extrausers; cd /var/lib/extrausers; fill passwd {size} >passwd; fill group {size} >group; touch shadow"
+                ),
+            );
+        }
+        Peer::Ours | Peer::OursSocket => super::ours::start(mosh, peer, size),
+        Peer::Nslcd => {
+            slapd(mosh, size);
+            nslcd(mosh);
+        }
+        Peer::Nscd => {
+            slapd(mosh, size);
+            nslcd(mosh);
+            nscd(mosh, size);
+        }
+        Peer::Sss | Peer::SssNoCache | Peer::SssList => {
+            slapd(mosh, size);
+            sssd(mosh, peer, size);
+        }
+    }
+}
+
+/// A script that may take minutes.
+pub(super) fn long(mosh: &Mosh, script: &str) {
+    mosh.call(["/bin/sh", "-ec", script]).limit(Duration::from_secs(900)).run().success();
+}
+
+/// What was filled once is kept beside the build: a folder of the host for each size.
+pub(super) fn kept(what: &str, size: u32) -> PathBuf {
+    places::target().join("bench-data").join(format!("{RECIPE}-{size}-{what}"))
+}
+
+/// Copies a tree between the host and a machine, by `cp` outside: no time of the machine is spent on it.
+pub(super) fn copy(from: &std::path::Path, to: &std::path::Path) -> bool {
+    if let Some(parent) = to.parent() {
+        let _ = std::fs::create_dir_all(parent);
+    }
+    let copied = Command::new("cp").args(["-r", "--sparse=always", "-T"]).arg(from).arg(to).status();
+    copied.is_ok_and(|status| status.success())
+}
+
+fn slapd(mosh: &Mosh, size: u32) {
+    const DATA: &str = "/var/lib/bench-ldap";
+    mosh.write(
+        "/etc/ldap/bench.conf",
+        &format!(
+            "include /etc/ldap/schema/core.schema\ninclude /etc/ldap/schema/cosine.schema\ninclude /etc/ldap/schema/nis.schema\n\
+             modulepath /usr/lib/ldap\nmoduleload back_mdb\npidfile /run/slapd-bench.pid\nsizelimit unlimited\ntool-threads 2\nloglevel 0\n\
+             database mdb\nsuffix dc=bench\nrootdn cn=admin,dc=bench\nrootpw secret\ndirectory {DATA}\nmaxsize 8589934592\n\
+             index objectClass,uid,cn,uidNumber,gidNumber,memberUid eq\naccess to * by * read\n"
+        ),
+    );
+    let (kept, inside) = (kept("slapd", size), mosh.outside(DATA));
+    if !copy(&kept, &inside) {
+        let _ = std::fs::remove_dir_all(&inside);
+        long(mosh, &format!("mkdir -p {DATA}; fill ldif {size} | slapadd -q -f /etc/ldap/bench.conf"));
+        let fresh = kept.with_extension("new");
+        let _ = std::fs::remove_dir_all(&fresh);
+        if copy(&inside, &fresh) {
+            let _ = std::fs::rename(&fresh, &kept);
+        }
+    }
+    mosh.sh("mkdir -p /run/slapd; slapd -f /etc/ldap/bench.conf -h ldap://127.0.0.1/").success();
+    mosh.wait_until("slapd answers", Duration::from_secs(60), |mosh| {
+        mosh.run(["ldapsearch", "-x", "-H", "ldap://127.0.0.1/", "-b", "dc=bench", "-s", "base", "-LLL", "dc"]).ok()
+    });
+}
+
+fn nslcd(mosh: &Mosh) {
+    mosh.write("/etc/nslcd.conf", "uid nslcd\ngid nslcd\nuri ldap://127.0.0.1/\nbase dc=bench\n");
+    mosh.sh("mkdir -p /run/nslcd && chown nslcd:nslcd /run/nslcd && chmod 640 /etc/nslcd.conf && chgrp nslcd /etc/nslcd.conf && nslcd").success();
+    first_answer(mosh, "ldap", Duration::from_secs(20));
+}
+
+/// Debian's settings, with room for more entries.
+fn nscd(mosh: &Mosh, size: u32) {
+    let buckets = size.max(1000) | 1;
+    let mut text = String::from("paranoia no\n");
+    for map in ["passwd", "group"] {
+        text += &format!(
+            "enable-cache {map} yes\npositive-time-to-live {map} 600\nnegative-time-to-live {map} 20\nsuggested-size {map} {buckets}\n\
+             check-files {map} yes\npersistent {map} yes\nshared {map} yes\nmax-db-size {map} 536870912\nauto-propagate {map} yes\n"
+        );
+    }
+    mosh.write("/etc/nscd.conf", &text);
+    name_service(mosh, "ldap");
+    mosh.sh("mkdir -p /run/nscd /var/cache/nscd; nscd").success();
+    mosh.wait_until("nscd runs", Duration::from_secs(20), |mosh| mosh.exists("/run/nscd/socket"));
+}
+
+/// The memory cache is given room for all that is asked for, and time for the length of a run.
+fn sssd(mosh: &Mosh, peer: Peer, size: u32) {
+    let megabytes = if peer == Peer::SssNoCache { 0 } else { (size / 2000).clamp(8, 256) };
+    let enumerate = peer == Peer::SssList;
+    mosh.write(
+        "/etc/sssd/sssd.conf",
+        &format!(
+            "[sssd]\nservices = nss\ndomains = bench\n\n[nss]\nmemcache_timeout = 3600\nmemcache_size_passwd = {megabytes}\n\
+             memcache_size_group = {megabytes}\nmemcache_size_initgroups = {megabytes}\n\n[domain/bench]\nid_provider = ldap\n\
+             auth_provider = none\naccess_provider = permit\nldap_uri = ldap://127.0.0.1/\nldap_search_base = dc=bench\nldap_schema = rfc2307\n\
+             enumerate = {enumerate}\nentry_cache_timeout = 14400\nldap_enumeration_refresh_timeout = 14400\n"
+        ),
+    );
+    mosh.sh("chmod 600 /etc/sssd/sssd.conf; mkdir -p /run/sssd; sssd -D").success();
+    first_answer(mosh, "sss", Duration::from_secs(60));
+    if enumerate {
+        mosh.wait_until("SSSD has read the list", Duration::from_secs(300), |mosh| {
+            mosh.call(["/bin/sh", "-c", "getent -s sss passwd | wc -l"]).run().text().parse() == Ok(size)
+        });
+    }
+}
+
+/// Waits until the first login is found. One process in the machine asks again and again: that is less to read when it is in vain.
+pub(super) fn first_answer(mosh: &Mosh, service: &str, limit: Duration) {
+    let script = format!("until getent -s {service} passwd 100000 >/dev/null; do sleep 0.01; done");
+    let asked = mosh.call(["/bin/sh", "-c", &script]).limit(limit).run();
+    assert!(!asked.timed_out(), "waited {} s in vain until {service} finds a login", limit.as_secs());
+}
