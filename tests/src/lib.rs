@@ -3,8 +3,8 @@
 //! A [`Mosh`] is a Debian 12 with the product installed, in its own name spaces: it boots in a fraction of a second, and nothing in it
 //! touches the machine that the tests run on.
 
-pub mod fleet;
 pub mod bench;
+pub mod fleet;
 pub mod mosh;
 pub mod namespace;
 pub mod places;
