@@ -2,6 +2,7 @@
 
 pub mod fleet;
 pub(crate) mod sql;
+pub mod servers;
 pub mod sqlite;
 
 use async_trait::async_trait;

@@ -1,46 +1,29 @@
--- Rules between rows: ../sqlite/0002_rules.sql in MariaDB's dialect. No DELIMITER: send the file as one text (sqlx does; the client
--- with --delimiter=@@@). MySQL's foreign keys do not switch off unnoticed, so references are not checked a second time here.
+-- Rules between rows: ../sqlite/0002_rules.sql for MariaDB and MySQL. Foreign keys and unique keys hold by themselves; what they refuse is not looked up a
+-- second time here, because in a trigger such a look locks the gap it finds when the binary log has statements in it.
 
-CREATE VIEW next_id AS
-SELECT CASE
-    WHEN d.next_id NOT BETWEEN 60000 AND 65535
-        AND NOT EXISTS (SELECT 1 FROM login WHERE uid = d.next_id)
-        AND NOT EXISTS (SELECT 1 FROM unix_group WHERE gid = d.next_id)
-        AND NOT EXISTS (SELECT 1 FROM retired_id WHERE id = d.next_id AND kind IN ('login', 'group'))
-    THEN d.next_id
-    ELSE (
-        SELECT min(c.id) FROM (
-            SELECT 65536 AS id
-            UNION SELECT uid + 1 FROM login UNION SELECT gid + 1 FROM unix_group UNION SELECT r.id + 1 FROM retired_id AS r
-        ) AS c
-        WHERE c.id BETWEEN d.next_id AND 2147483647 AND c.id NOT BETWEEN 60000 AND 65535
-            AND NOT EXISTS (SELECT 1 FROM login WHERE uid = c.id)
-            AND NOT EXISTS (SELECT 1 FROM unix_group WHERE gid = c.id)
-            AND NOT EXISTS (SELECT 1 FROM retired_id AS r WHERE r.id = c.id AND r.kind IN ('login', 'group')))
-    END AS id
-FROM directory AS d;
+CREATE DEFINER = 'identity_owner'@'localhost' PROCEDURE refuse (IN why VARCHAR(128)) SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = why;
 
-CREATE PROCEDURE refuse (IN why VARCHAR(128)) SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = why;
+CREATE DEFINER = 'identity_owner'@'localhost' TRIGGER membership_update BEFORE UPDATE ON membership FOR EACH ROW BEGIN
+    IF NEW.id <> OLD.id THEN
+        CALL refuse('the id of a membership never changes');
+    END IF;
+END;
 
-CREATE TRIGGER membership_delete BEFORE DELETE ON membership FOR EACH ROW BEGIN
+CREATE DEFINER = 'identity_owner'@'localhost' TRIGGER membership_delete BEFORE DELETE ON membership FOR EACH ROW BEGIN
     IF EXISTS (SELECT 1 FROM login WHERE membership_id = OLD.id) THEN
         CALL refuse('logins belong to this membership: move or remove them first');
     END IF;
 END;
 
-CREATE TRIGGER login_insert BEFORE INSERT ON login FOR EACH ROW BEGIN
-    IF EXISTS (SELECT 1 FROM login WHERE name = NEW.name) THEN
-        CALL refuse('a login of this name exists: names are unique');
-    ELSEIF EXISTS (SELECT 1 FROM login WHERE uid = NEW.uid) THEN
-        CALL refuse('a login of this uid exists: uids are unique');
-    ELSEIF EXISTS (SELECT 1 FROM retired_id WHERE kind = 'login' AND id = NEW.uid AND name <> NEW.name) THEN
+CREATE DEFINER = 'identity_owner'@'localhost' TRIGGER login_insert BEFORE INSERT ON login FOR EACH ROW BEGIN
+    IF EXISTS (SELECT 1 FROM retired_id WHERE kind = 'login' AND id = NEW.uid AND name <> NEW.name) THEN
         CALL refuse('this uid was used before by a login of another name (table retired_id): ids are never given out again');
     ELSEIF EXISTS (SELECT 1 FROM reserved_name WHERE name = NEW.name) THEN
         CALL refuse('this login name is reserved for the system (table reserved_name)');
     END IF;
 END;
 
-CREATE TRIGGER login_update BEFORE UPDATE ON login FOR EACH ROW BEGIN
+CREATE DEFINER = 'identity_owner'@'localhost' TRIGGER login_update BEFORE UPDATE ON login FOR EACH ROW BEGIN
     IF NEW.uid <> OLD.uid THEN
         CALL refuse('the uid of a login never changes: its files carry it');
     ELSEIF NEW.name <> OLD.name AND EXISTS (SELECT 1 FROM reserved_name WHERE name = NEW.name) THEN
@@ -48,25 +31,21 @@ CREATE TRIGGER login_update BEFORE UPDATE ON login FOR EACH ROW BEGIN
     END IF;
 END;
 
-CREATE TRIGGER login_delete BEFORE DELETE ON login FOR EACH ROW BEGIN
+CREATE DEFINER = 'identity_owner'@'localhost' TRIGGER login_delete BEFORE DELETE ON login FOR EACH ROW BEGIN
     DELETE FROM ssh_key WHERE uid = OLD.uid;
     DELETE FROM group_member WHERE uid = OLD.uid;
     DELETE FROM login_capability WHERE uid = OLD.uid;
 END;
 
-CREATE TRIGGER unix_group_insert BEFORE INSERT ON unix_group FOR EACH ROW BEGIN
-    IF EXISTS (SELECT 1 FROM unix_group WHERE name = NEW.name) THEN
-        CALL refuse('a group of this name exists: names are unique');
-    ELSEIF EXISTS (SELECT 1 FROM unix_group WHERE gid = NEW.gid) THEN
-        CALL refuse('a group of this gid exists: gids are unique');
-    ELSEIF EXISTS (SELECT 1 FROM retired_id WHERE kind = 'group' AND id = NEW.gid AND name <> NEW.name) THEN
+CREATE DEFINER = 'identity_owner'@'localhost' TRIGGER unix_group_insert BEFORE INSERT ON unix_group FOR EACH ROW BEGIN
+    IF EXISTS (SELECT 1 FROM retired_id WHERE kind = 'group' AND id = NEW.gid AND name <> NEW.name) THEN
         CALL refuse('this gid was used before by a group of another name (table retired_id): ids are never given out again');
     ELSEIF EXISTS (SELECT 1 FROM reserved_name WHERE name = NEW.name) THEN
         CALL refuse('this group name is reserved for the system (table reserved_name)');
     END IF;
 END;
 
-CREATE TRIGGER unix_group_update BEFORE UPDATE ON unix_group FOR EACH ROW BEGIN
+CREATE DEFINER = 'identity_owner'@'localhost' TRIGGER unix_group_update BEFORE UPDATE ON unix_group FOR EACH ROW BEGIN
     IF NEW.gid <> OLD.gid THEN
         CALL refuse('the gid of a group never changes: files carry it');
     ELSEIF NEW.name <> OLD.name AND EXISTS (SELECT 1 FROM reserved_name WHERE name = NEW.name) THEN
@@ -78,7 +57,7 @@ CREATE TRIGGER unix_group_update BEFORE UPDATE ON unix_group FOR EACH ROW BEGIN
     END IF;
 END;
 
-CREATE TRIGGER unix_group_delete BEFORE DELETE ON unix_group FOR EACH ROW BEGIN
+CREATE DEFINER = 'identity_owner'@'localhost' TRIGGER unix_group_delete BEFORE DELETE ON unix_group FOR EACH ROW BEGIN
     IF EXISTS (SELECT 1 FROM login WHERE gid = OLD.gid) THEN
         CALL refuse('logins have this as their primary group: give them another first');
     ELSEIF OLD.rule IS NOT NULL THEN
@@ -87,50 +66,84 @@ CREATE TRIGGER unix_group_delete BEFORE DELETE ON unix_group FOR EACH ROW BEGIN
     DELETE FROM group_member WHERE gid = OLD.gid;
 END;
 
-CREATE TRIGGER group_member_insert BEFORE INSERT ON group_member FOR EACH ROW BEGIN
+CREATE DEFINER = 'identity_owner'@'localhost' TRIGGER group_member_insert BEFORE INSERT ON group_member FOR EACH ROW BEGIN
     IF EXISTS (SELECT 1 FROM unix_group WHERE gid = NEW.gid AND rule IS NOT NULL) THEN
         CALL refuse('a rule derives the members of this group: change the capabilities of the login instead');
     END IF;
 END;
 
-CREATE TRIGGER group_member_update BEFORE UPDATE ON group_member FOR EACH ROW
+CREATE DEFINER = 'identity_owner'@'localhost' TRIGGER group_member_update BEFORE UPDATE ON group_member FOR EACH ROW
     CALL refuse('a group_member is inserted and deleted, not updated');
 
-CREATE TRIGGER login_capability_update BEFORE UPDATE ON login_capability FOR EACH ROW
+CREATE DEFINER = 'identity_owner'@'localhost' TRIGGER login_capability_update BEFORE UPDATE ON login_capability FOR EACH ROW
     CALL refuse('a login_capability is inserted and deleted, not updated');
 
-CREATE TRIGGER ssh_key_update BEFORE UPDATE ON ssh_key FOR EACH ROW BEGIN
+CREATE DEFINER = 'identity_owner'@'localhost' TRIGGER ssh_key_update BEFORE UPDATE ON ssh_key FOR EACH ROW BEGIN
     IF NEW.uid <> OLD.uid OR NEW.id <> OLD.id THEN
         CALL refuse('the login of a key never changes: delete it and insert it anew');
     END IF;
 END;
 
-CREATE TRIGGER retired_id_update BEFORE UPDATE ON retired_id FOR EACH ROW
+CREATE DEFINER = 'identity_owner'@'localhost' TRIGGER retired_id_update BEFORE UPDATE ON retired_id FOR EACH ROW
     CALL refuse('a retired id stays as it is: ids are never given out again');
 
-CREATE TRIGGER retired_id_delete BEFORE DELETE ON retired_id FOR EACH ROW BEGIN
+CREATE DEFINER = 'identity_owner'@'localhost' TRIGGER retired_id_delete BEFORE DELETE ON retired_id FOR EACH ROW BEGIN
     IF NOT EXISTS (SELECT 1 FROM login WHERE OLD.kind = 'login' AND uid = OLD.id AND name = OLD.name)
         AND NOT EXISTS (SELECT 1 FROM unix_group WHERE OLD.kind = 'group' AND gid = OLD.id AND name = OLD.name) THEN
         CALL refuse('a retired id is kept for ever: ids are never given out again');
     END IF;
 END;
 
--- CALL new_group('translators'); the counter's row is locked first, so that two callers get two ids.
-CREATE PROCEDURE new_group (IN group_name VARCHAR(64)) BEGIN
-    DECLARE fresh BIGINT;
-    SELECT next_id INTO fresh FROM directory FOR UPDATE;
-    SELECT id INTO fresh FROM next_id;
-    INSERT INTO unix_group (gid, name) VALUES (fresh, group_name);
+-- The next id that was never a uid or gid. The counter belongs to no transaction, so nobody waits for anybody who asks, and an id that is not used in the end is
+-- lost. Behind a block of ids that were taken from elsewhere the search goes on once.
+CREATE DEFINER = 'identity_owner'@'localhost' PROCEDURE take_id (OUT fresh BIGINT) MODIFIES SQL DATA BEGIN
+    DECLARE taken BIGINT;
+    INSERT INTO fresh_id (id) VALUES (NULL);
+    SET fresh = LAST_INSERT_ID();
+    -- A SELECT of its own reads without locks; inside IF it would lock what it reads when the binary log has statements.
+    SELECT (SELECT count(*) FROM login WHERE uid = fresh) + (SELECT count(*) FROM unix_group WHERE gid = fresh)
+        + (SELECT count(*) FROM retired_id WHERE kind IN ('login', 'group') AND id = fresh) INTO taken;
+    IF taken > 0 OR fresh BETWEEN 60000 AND 65535 THEN
+        SELECT min(c.id) INTO fresh FROM (
+            SELECT 65536 AS id
+            UNION SELECT uid + 1 FROM login WHERE uid >= fresh
+            UNION SELECT gid + 1 FROM unix_group WHERE gid >= fresh
+            UNION SELECT r.id + 1 FROM retired_id AS r WHERE r.id >= fresh
+        ) AS c
+        WHERE c.id > fresh AND c.id NOT BETWEEN 60000 AND 65535
+            AND NOT EXISTS (SELECT 1 FROM login WHERE uid = c.id)
+            AND NOT EXISTS (SELECT 1 FROM unix_group WHERE gid = c.id)
+            AND NOT EXISTS (SELECT 1 FROM retired_id AS r WHERE r.kind IN ('login', 'group') AND r.id = c.id);
+        INSERT INTO fresh_id (id) VALUES (fresh);
+    END IF;
+    IF fresh > 2147483647 THEN
+        CALL refuse('no id is left below 2147483648');
+    END IF;
 END;
 
--- CALL new_login('ana', 'Ana Flores', '/home/members/users/ana', '*', NULL); inside a transaction of the caller.
-CREATE PROCEDURE new_login (IN login_name VARCHAR(64), IN full_name VARCHAR(255), IN home_path VARCHAR(255), IN hash VARCHAR(384),
-    IN membership BIGINT) BEGIN
+-- CALL fresh_id(); gives a row with the column id.
+CREATE DEFINER = 'identity_owner'@'localhost' PROCEDURE fresh_id () MODIFIES SQL DATA BEGIN
     DECLARE fresh BIGINT;
-    SELECT next_id INTO fresh FROM directory FOR UPDATE;
-    SELECT id INTO fresh FROM next_id;
+    CALL take_id(fresh);
+    SELECT fresh AS id;
+END;
+
+-- CALL new_group('translators'); gives a row with the column id.
+CREATE DEFINER = 'identity_owner'@'localhost' PROCEDURE new_group (IN group_name VARCHAR(64)) MODIFIES SQL DATA BEGIN
+    DECLARE fresh BIGINT;
+    CALL take_id(fresh);
+    INSERT INTO unix_group (gid, name) VALUES (fresh, group_name);
+    SELECT fresh AS id;
+END;
+
+-- CALL new_login('ana', 'Ana Flores', '/home/members/users/ana', '*', NULL); in a transaction of the caller; a row with the column id, uid and gid alike.
+CREATE DEFINER = 'identity_owner'@'localhost' PROCEDURE new_login (IN login_name VARCHAR(64), IN full_name VARCHAR(300), IN home_path VARCHAR(300), IN hash VARCHAR(400),
+    IN membership BIGINT) MODIFIES SQL DATA BEGIN
+    DECLARE fresh BIGINT;
+    CALL take_id(fresh);
     INSERT INTO unix_group (gid, name) VALUES (fresh, login_name);
     INSERT INTO login (uid, name, gid, gecos, home, password_hash, membership_id)
     VALUES (fresh, login_name, fresh, coalesce(full_name, ''), coalesce(home_path, concat('/home/members/users/', login_name)),
         coalesce(hash, '*'), membership);
+    SELECT fresh AS id;
 END;
