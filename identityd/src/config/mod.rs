@@ -1,11 +1,13 @@
 //! The configuration file: every key documented (`docs/configuration.md`), unknown keys refused.
 
 mod error;
+mod mysql;
 mod sections;
 mod services;
 mod span;
 
 pub use error::ConfigError;
+pub use mysql::{Address, MysqlConfig, MysqlQueries};
 pub use sections::{
     Access, Auth, Cache, DirectoryConfig, Fleet, Home, Log, LogFormat, LogLevel, Metrics, MetricsListen, Nss,
     Passwords, QuarantineRules, Server, ShadowHash, UnknownShell,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use schema::name::{GroupName, LoginName};
 
-use super::Span;
+use super::{MysqlConfig, Span};
 use crate::directory::fleet::HostName;
 
 /// A key and what is wrong with its value.
@@ -27,6 +27,8 @@ pub enum DirectoryConfig {
         #[serde(default = "timeout")]
         timeout: Span,
     },
+    /// MariaDB or MySQL.
+    Mysql(Box<MysqlConfig>),
 }
 
 fn directory_db() -> PathBuf {
@@ -49,12 +51,61 @@ impl Default for DirectoryConfig {
 
 impl DirectoryConfig {
     pub(super) fn check(&self) -> Result<(), Wrong> {
-        let Self::Sqlite { path, poll, timeout } = self;
-        if !path.is_absolute() {
-            return Err(("directory.path", format!("{} is not an absolute path", path.display())));
+        match self {
+            Self::Sqlite { path, poll, timeout } => {
+                if !path.is_absolute() {
+                    return Err(("directory.path", format!("{} is not an absolute path", path.display())));
+                }
+                between("directory.poll", *poll, Span::millis(100), Span::secs(60))?;
+                between("directory.timeout", *timeout, Span::millis(50), Span::secs(30))
+            }
+            Self::Mysql(mysql) => mysql.check(),
         }
-        between("directory.poll", *poll, Span::millis(100), Span::secs(60))?;
-        between("directory.timeout", *timeout, Span::millis(50), Span::secs(30))
+    }
+
+    /// `sqlite` or `mysql`.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Sqlite { .. } => "sqlite",
+            Self::Mysql(_) => "mysql",
+        }
+    }
+
+    /// Where it is, for people: a path, or a database and its servers.
+    #[must_use]
+    pub fn location(&self) -> String {
+        match self {
+            Self::Sqlite { path, .. } => path.display().to_string(),
+            Self::Mysql(mysql) => mysql.location(),
+        }
+    }
+
+    /// The file that it is in, where it is in one.
+    #[must_use]
+    pub fn file(&self) -> Option<&std::path::Path> {
+        match self {
+            Self::Sqlite { path, .. } => Some(path),
+            Self::Mysql(_) => None,
+        }
+    }
+
+    /// How often to look for changes without being told.
+    #[must_use]
+    pub const fn poll(&self) -> Span {
+        match self {
+            Self::Sqlite { poll, .. } => *poll,
+            Self::Mysql(mysql) => mysql.poll,
+        }
+    }
+
+    /// Longest time for one question.
+    #[must_use]
+    pub const fn timeout(&self) -> Span {
+        match self {
+            Self::Sqlite { timeout, .. } => *timeout,
+            Self::Mysql(mysql) => mysql.timeout,
+        }
     }
 }
 
@@ -424,7 +475,7 @@ impl Metrics {
     }
 }
 
-fn between(key: &'static str, value: Span, least: Span, most: Span) -> Result<(), Wrong> {
+pub(super) fn between(key: &'static str, value: Span, least: Span, most: Span) -> Result<(), Wrong> {
     if value < least || value > most {
         return Err((key, format!("{value} is out of range: use {least} to {most}")));
     }

@@ -3,18 +3,18 @@
 use std::io::Write;
 use std::path::Path;
 
-use crate::config::{DirectoryConfig, Loaded};
+use crate::config::Loaded;
 
 pub(super) fn print(path: &Path) -> Result<(), String> {
     let loaded = Loaded::from_file(path).map_err(|error| error.to_string())?;
     let config = &loaded.config;
-    let DirectoryConfig::Sqlite { path: database, .. } = &config.directory;
     let mut text = format!(
-        "{} is in order.\ndirectory: sqlite {}\n\
+        "{} is in order.\ndirectory: {} {}\n\
          cache: entries {}, absent names {}, kept while the directory is away {}\n\
          services, and the capability that each needs:\n",
         path.display(),
-        database.display(),
+        config.directory.kind(),
+        config.directory.location(),
         config.cache.positive,
         config.cache.negative,
         config.cache.stale

@@ -3,16 +3,36 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::config::{DirectoryConfig, MysqlConfig};
 use crate::directory::Directory;
+use crate::directory::mysql::MysqlDirectory;
 use crate::directory::sqlite::SqliteDirectory;
 use crate::feed::Opener;
 
-/// Opens the embedded directory, each time anew.
-pub(super) fn sqlite(path: PathBuf) -> Opener {
+/// Opens what the configuration names, each time anew.
+pub(super) fn directory(config: &DirectoryConfig) -> Opener {
+    match config {
+        DirectoryConfig::Sqlite { path, .. } => sqlite(path.clone()),
+        DirectoryConfig::Mysql(config) => mysql((**config).clone()),
+    }
+}
+
+/// The embedded directory.
+fn sqlite(path: PathBuf) -> Opener {
     Box::new(move || {
         let path = path.clone();
         Box::pin(async move {
             let directory: Arc<dyn Directory> = Arc::new(SqliteDirectory::open_at_least_to_read(&path).await?);
+            Ok(directory)
+        })
+    })
+}
+
+fn mysql(config: MysqlConfig) -> Opener {
+    Box::new(move || {
+        let config = config.clone();
+        Box::pin(async move {
+            let directory: Arc<dyn Directory> = Arc::new(MysqlDirectory::open(config)?);
             Ok(directory)
         })
     })

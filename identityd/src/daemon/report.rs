@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 
 use super::Host;
 use super::sweep::Census;
-use crate::config::DirectoryConfig;
 
 /// Quarantined entries that a report names; the rest is counted.
 const NAMED: usize = 200;
@@ -36,10 +35,11 @@ impl Host {
             "quarantined": quarantined,
             "details": details,
         });
-        let DirectoryConfig::Sqlite { path, .. } = &loaded.config.directory;
-        let mut directory = json!({ "kind": "sqlite", "reachable": health.reachable, "since": seconds(health.since) });
+        let configured = &loaded.config.directory;
+        let mut directory =
+            json!({ "kind": configured.kind(), "reachable": health.reachable, "since": seconds(health.since) });
         if details {
-            directory["location"] = json!(path);
+            directory["location"] = json!(configured.location());
             directory["error"] =
                 if health.reachable { Value::Null } else { json!(health.error.as_ref().map(|(text, _)| text)) };
             directory["last_error"] =

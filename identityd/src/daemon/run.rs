@@ -14,7 +14,7 @@ use super::watchdog::{self, tell};
 use super::{Args, Host, HostParts, harden, offline, open, sweep};
 use crate::auth::Pool;
 use crate::cache::{Cache, Source};
-use crate::config::{DirectoryConfig, Loaded};
+use crate::config::Loaded;
 use crate::feed::{Feed, Follower};
 use crate::fleet;
 use crate::local::LocalFiles;
@@ -46,8 +46,9 @@ async fn live(loaded: Loaded, telemetry: Telemetry) -> Result<(), String> {
     let _lock = Lock::take(Path::new(schema::paths::STATE_DIR), &socket.with_file_name("pid"))?;
     let (listener, _socket_file) = Listening::take(socket)?.split();
 
-    let DirectoryConfig::Sqlite { path, poll, timeout } = loaded.config.directory.clone();
-    let source = Source::new(format!("sqlite {}", path.display()), timeout.0, Arc::new(QuarantineList::default()));
+    let directory = loaded.config.directory.clone();
+    let location = format!("{} {}", directory.kind(), directory.location());
+    let source = Source::new(location, directory.timeout().0, Arc::new(QuarantineList::default()));
     let metrics = loaded.config.metrics.listen();
     let pool = Pool::new(loaded.config.auth.clone()).map_err(|error| error.to_string())?;
     let offline = offline::open(loaded.config.auth.offline_days, &source).await;
@@ -62,7 +63,9 @@ async fn live(loaded: Loaded, telemetry: Telemetry) -> Result<(), String> {
     })
     .map_err(|error| format!("{error}. Without the local accounts a local name could be answered for"))?;
 
-    tokio::spawn(Follower::new(&host, open::sqlite(path.clone()), Some(path), poll.0).run());
+    tokio::spawn(
+        Follower::new(&host, open::directory(&directory), directory.file().map(Into::into), directory.poll().0).run(),
+    );
     tokio::spawn(upkeep(Arc::clone(&host)));
     tokio::spawn(offline.watch());
     tokio::spawn(sweep::run(Arc::clone(&host)));

@@ -1,8 +1,9 @@
 //! What every directory can do, whatever holds it: SQLite now; MySQL and LDAP have the same face.
 
 pub mod fleet;
-pub(crate) mod sql;
+pub mod mysql;
 pub mod servers;
+pub(crate) mod sql;
 pub mod sqlite;
 
 use async_trait::async_trait;

@@ -73,8 +73,7 @@ impl Servers {
     /// The servers of a configuration, the nearest first. None has been asked, so all count as up.
     #[must_use]
     pub fn new(names: impl IntoIterator<Item = impl Into<String>>, patience: Duration) -> Arc<Self> {
-        let fresh =
-            |name: String| State { name, failures: 0, due: Instant::now(), reason: String::new() };
+        let fresh = |name: String| State { name, failures: 0, due: Instant::now(), reason: String::new() };
         let states = names.into_iter().map(|name| fresh(name.into())).collect();
         Arc::new(Self { states: Mutex::new(states), patience })
     }

@@ -1,0 +1,148 @@
+//! The newest generation, and the changes after one.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use schema::record::Generation;
+use sqlx::mysql::MySqlRow;
+
+use super::Inner;
+use super::node::Role;
+use super::queries::{FeedQueries, Value};
+use crate::directory::servers::Fault;
+use crate::directory::sql::Columns;
+use crate::directory::{Change, Changes, DirectoryError, Kind};
+
+/// A replica is usually some milliseconds behind its primary: so long is waited for it, in steps, before the next poll finds the rest.
+const LAG: [Duration; 3] = [Duration::from_millis(4), Duration::from_millis(10), Duration::from_millis(25)];
+
+/// What a server says of itself.
+#[derive(Debug, Clone, Default)]
+pub(super) struct State {
+    pub(super) generation: u64,
+    pub(super) identity: String,
+    /// Something is committed and not numbered.
+    pub(super) pending: bool,
+    pub(super) writable: bool,
+}
+
+impl State {
+    pub(super) fn read(server: &str, rows: &[MySqlRow]) -> Result<Self, DirectoryError> {
+        let damaged = |reason: &str| DirectoryError::Damaged { directory: server.into(), reason: reason.into() };
+        let row = rows.first().ok_or_else(|| damaged("the row of the table directory is gone; restore a backup"))?;
+        let generation = row.number("generation").map_err(|error| damaged(&error))?.unwrap_or(0);
+        Ok(Self {
+            generation: u64::try_from(generation).unwrap_or(0),
+            identity: String::from_utf8_lossy(&row.bytes("identity")).into_owned(),
+            pending: row.number("pending").ok().flatten().is_some_and(|pending| pending > 0),
+            writable: row.number("read_only") == Ok(Some(0)),
+        })
+    }
+}
+
+impl Inner {
+    /// The newest generation that can be read now. What is committed on the primary is numbered first; while it is away, the others still have what
+    /// was numbered before.
+    pub(super) async fn generation(&self) -> Result<u64, DirectoryError> {
+        match &self.queries.feed {
+            FeedQueries::Own { .. } => {
+                let (newest, near) = tokio::join!(self.number_pending(), self.nearest());
+                let near = near?;
+                let Ok(newest) = newest.inspect_err(|error| tracing::debug!(%error, "changes are not numbered now"))
+                else {
+                    return Ok(near);
+                };
+                let mut near = near;
+                for pause in LAG {
+                    if near >= newest {
+                        break;
+                    }
+                    tokio::time::sleep(pause).await;
+                    near = self.nearest().await?;
+                }
+                Ok(near)
+            }
+            FeedQueries::Log { .. } => self.nearest().await,
+            FeedQueries::Updated { since } => self.noticed.look(self, since.as_ref()).await,
+        }
+    }
+
+    /// Numbers what is committed on the primary; its newest generation.
+    pub(super) async fn number(&self) -> Result<u64, DirectoryError> {
+        let FeedQueries::Own { number, .. } = &self.queries.feed else {
+            return Err(DirectoryError::Refused(
+                "these tables have a feed of their own: there is nothing to number".into(),
+            ));
+        };
+        let at = self.find_primary().await?;
+        let Some(node) = self.nodes.get(at) else { return Err(self.nowhere("no such server")) };
+        let state = State::read(&node.name, &node.rows(Role::Reader, number, &[]).await?)?;
+        node.shows(state.generation);
+        self.seen.fetch_max(state.generation, Ordering::Relaxed);
+        Ok(state.generation)
+    }
+
+    async fn number_pending(&self) -> Result<u64, DirectoryError> {
+        let at = self.find_primary().await?;
+        let Some(node) = self.nodes.get(at) else { return Err(self.nowhere("no such server")) };
+        // Found by asking it for its state just now; asked again only because that is one row.
+        let state = self.state(at, node).await?;
+        if state.pending { self.number().await } else { Ok(state.generation) }
+    }
+
+    /// The generation of the nearest server that is not behind what was seen. The primary is believed whatever it says: after a restored backup it is
+    /// lower than before.
+    async fn nearest(&self) -> Result<u64, DirectoryError> {
+        let seen = self.seen.load(Ordering::Relaxed);
+        let state = self
+            .servers
+            .ask(async |at| {
+                let node = self.node(at)?;
+                let state = self.state(at, node).await?;
+                let alone = self.nodes.len() == 1;
+                if state.generation < seen && !state.writable && !alone {
+                    let reason = format!("it is behind: generation {} of {seen}", state.generation);
+                    return Err(Fault::Elsewhere(DirectoryError::Unavailable { directory: node.name.clone(), reason }));
+                }
+                Ok(state)
+            })
+            .await?;
+        self.seen.store(state.generation, Ordering::Relaxed);
+        Ok(state.generation)
+    }
+
+    pub(super) async fn changes(&self, since: Generation, limit: u32) -> Result<Changes, DirectoryError> {
+        let query = match &self.queries.feed {
+            FeedQueries::Own { changes, .. } | FeedQueries::Log { changes, .. } => changes,
+            FeedQueries::Updated { .. } => return Ok(self.noticed.after(since, limit)),
+        };
+        let number = i64::try_from(since.0).unwrap_or(i64::MAX);
+        let values = [("since", Value::Number(number)), ("limit", Value::Number(limit.into()))];
+        let rows = self.ask(Role::Reader, query, &values).await?;
+        let column =
+            |row: &MySqlRow, name: &str| row.number(name).ok().flatten().and_then(|number| u64::try_from(number).ok());
+        let oldest = rows.first().and_then(|row| column(row, "oldest"));
+        let newest = rows.first().and_then(|row| column(row, "newest"));
+        if oldest.is_some_and(|oldest| oldest > since.0 + 1) || newest.is_some_and(|newest| newest < since.0) {
+            return Ok(Changes::Gap);
+        }
+        Ok(Changes::List(rows.iter().filter_map(change).collect()))
+    }
+}
+
+/// A change from a row; `None` for the row that only has the counters.
+fn change(row: &MySqlRow) -> Option<Change> {
+    let generation = row.number("generation").ok().flatten().and_then(|number| u64::try_from(number).ok())?;
+    named(row).map(|(kind, name, id)| Change { generation: Generation(generation), kind, name, id })
+}
+
+/// What a row of a feed is about.
+pub(super) fn named(row: &MySqlRow) -> Option<(Kind, String, u32)> {
+    let kind = match row.bytes("kind").as_slice() {
+        b"group" => Kind::Group,
+        b"login" => Kind::Login,
+        _ => return None,
+    };
+    let id = row.number("id").ok().flatten().and_then(|id| u32::try_from(id).ok()).unwrap_or(0);
+    Some((kind, String::from_utf8_lossy(&row.bytes("name")).into_owned(), id))
+}

@@ -1,0 +1,264 @@
+//! One server: its connections, and questions that can be abandoned at any moment.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use sqlx::mysql::{MySqlConnectOptions, MySqlPool, MySqlPoolOptions, MySqlRow, MySqlSslMode};
+use sqlx::pool::PoolConnection;
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, MySql, MySqlConnection};
+
+use super::error::translate;
+use super::queries::{Query, Value};
+use crate::config::{Address, MysqlConfig};
+use crate::directory::DirectoryError;
+
+/// One for each question that identityd has under way at one time (`cache::Source`), and one for the feed.
+const READERS: u32 = 8;
+/// Verifications are few: each is followed by a hash that takes longer.
+const AUTHENTICATORS: u32 = 4;
+/// A connection is closed after this, so that one through a firewall that forgot it is not kept for ever.
+const IDLE: Duration = Duration::from_secs(300);
+
+/// As whom to ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// `user`, or for identityctl `admin_user`.
+    Reader,
+    /// `authentication_user`.
+    Authentication,
+}
+
+/// A server.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(super) name: String,
+    options: MySqlConnectOptions,
+    reader: MySqlPool,
+    authentication: MySqlPool,
+    /// The newest generation that it has shown.
+    shown: AtomicU64,
+    limit: Duration,
+}
+
+impl Node {
+    pub(super) fn new(
+        config: &MysqlConfig,
+        server: &str,
+        reader: MySqlConnectOptions,
+        authentication: MySqlConnectOptions,
+    ) -> Self {
+        let limit = config.server_timeout.0;
+        let pool = |options: MySqlConnectOptions, most: u32| {
+            MySqlPoolOptions::new()
+                .max_connections(most)
+                .acquire_timeout(limit)
+                .idle_timeout(IDLE)
+                .max_lifetime(4 * IDLE)
+                .test_before_acquire(false)
+                .after_connect(|connection, _| Box::pin(prepare(connection)))
+                .connect_lazy_with(options)
+        };
+        Self {
+            name: server.into(),
+            reader: pool(reader.clone(), READERS),
+            authentication: pool(authentication, AUTHENTICATORS),
+            options: reader,
+            shown: AtomicU64::new(0),
+            limit,
+        }
+    }
+
+    /// The newest generation that it has shown.
+    pub(super) fn shown(&self) -> u64 {
+        self.shown.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn shows(&self, generation: u64) {
+        self.shown.store(generation, Ordering::Relaxed);
+    }
+
+    /// The connections that read, for who has more to say than one statement.
+    pub(crate) fn pool(&self) -> &MySqlPool {
+        &self.reader
+    }
+
+    /// Asks one question. An idle connection may have been closed meanwhile (the server was restarted): then once more, over a new one.
+    pub(super) async fn rows(
+        &self,
+        role: Role,
+        query: &Query,
+        values: &[(&str, Value<'_>)],
+    ) -> Result<Vec<MySqlRow>, DirectoryError> {
+        let mut held = self.hold(role).await?;
+        match held.rows(query, values).await {
+            Ok(rows) => {
+                held.give_back();
+                return Ok(rows);
+            }
+            Err(sqlx::Error::Io(_)) => drop(held),
+            Err(error) => return Err(self.judge(held, &error)),
+        }
+        self.forget_idle(role);
+        let mut held = self.hold(role).await?;
+        match held.rows(query, values).await {
+            Ok(rows) => {
+                held.give_back();
+                Ok(rows)
+            }
+            Err(error) => Err(self.judge(held, &error)),
+        }
+    }
+
+    /// Has something written: asked once, over a connection that lives. What it returned.
+    pub(super) async fn write(
+        &self,
+        role: Role,
+        query: &Query,
+        values: &[(&str, Value<'_>)],
+    ) -> Result<Vec<MySqlRow>, DirectoryError> {
+        let mut held = self.hold(role).await?;
+        if held.connection().ping().await.is_err() {
+            drop(held);
+            self.forget_idle(role);
+            held = self.hold(role).await?;
+        }
+        match held.rows(query, values).await {
+            Ok(done) => {
+                held.give_back();
+                Ok(done)
+            }
+            Err(error) => Err(self.judge(held, &error)),
+        }
+    }
+
+    /// A connection of its own, outside the pool: for a reading of everything.
+    pub(super) async fn connect(&self) -> Result<MySqlConnection, DirectoryError> {
+        let connect = async {
+            let mut connection = self.options.connect().await?;
+            prepare(&mut connection).await?;
+            Ok::<_, sqlx::Error>(connection)
+        };
+        match tokio::time::timeout(self.limit, connect).await {
+            Ok(connected) => connected.map_err(|error| translate(&self.name, &error)),
+            Err(_) => Err(DirectoryError::Unavailable {
+                directory: self.name.clone(),
+                reason: format!("no connection within {} ms", self.limit.as_millis()),
+            }),
+        }
+    }
+
+    pub(super) async fn close(&self) {
+        self.reader.close().await;
+        self.authentication.close().await;
+    }
+
+    /// What a failed question says; a connection on which the server answered is still good.
+    fn judge(&self, held: Held, error: &sqlx::Error) -> DirectoryError {
+        if matches!(error, sqlx::Error::Database(_)) {
+            held.give_back();
+        }
+        translate(&self.name, error)
+    }
+
+    async fn hold(&self, role: Role) -> Result<Held, DirectoryError> {
+        let pool = self.of(role);
+        match pool.acquire().await {
+            Ok(connection) => Ok(Held { connection: Some(connection) }),
+            Err(sqlx::Error::PoolTimedOut) if pool.size() >= pool.options().get_max_connections() => {
+                Err(DirectoryError::Crowded { directory: self.name.clone() })
+            }
+            Err(error) => Err(translate(&self.name, &error)),
+        }
+    }
+
+    fn forget_idle(&self, role: Role) {
+        while let Some(connection) = self.of(role).try_acquire() {
+            drop(connection.detach());
+        }
+    }
+
+    fn of(&self, role: Role) -> &MySqlPool {
+        match role {
+            Role::Reader => &self.reader,
+            Role::Authentication => &self.authentication,
+        }
+    }
+}
+
+/// How to reach `server` as `user`. TCP is encrypted and the server's certificate checked, unless the configuration says otherwise.
+pub(super) fn options(config: &MysqlConfig, address: &Address, user: &str, password: &str) -> MySqlConnectOptions {
+    let options = MySqlConnectOptions::new()
+        .username(user)
+        .password(password)
+        .database(&config.database)
+        .pipes_as_concat(false)
+        .disable_statement_logging();
+    match address {
+        Address::Socket(path) => options.socket(path).ssl_mode(MySqlSslMode::Disabled),
+        Address::Tcp(host, port) => {
+            let options = options.host(host).port(*port);
+            if config.plaintext {
+                return options.ssl_mode(MySqlSslMode::Preferred);
+            }
+            let options = options.ssl_mode(MySqlSslMode::VerifyIdentity);
+            config.ca.as_ref().map_or_else(|| options.clone(), |ca| options.clone().ssl_ca(ca))
+        }
+    }
+}
+
+/// A group may have 100,000 members (MySQL 8 cuts GROUP_CONCAT at 1024 bytes). What we have abandoned must not run for ever; MySQL has another name for it.
+async fn prepare(connection: &mut MySqlConnection) -> Result<(), sqlx::Error> {
+    connection
+        .execute("SET SESSION group_concat_max_len = 67108864 /*M!, max_statement_time = 120 */ /*!80000 , max_execution_time = 120000 */")
+        .await
+        .map(drop)
+}
+
+/// A connection in use. Dropped in the middle of a question it is closed at once: given back it would first have to read an answer that a stalled server
+/// never sends, and hold a place of the pool until then.
+struct Held {
+    connection: Option<PoolConnection<MySql>>,
+}
+
+impl Held {
+    fn connection(&mut self) -> &mut MySqlConnection {
+        match &mut self.connection {
+            Some(connection) => connection,
+            None => unreachable!("taken only when it is dropped"),
+        }
+    }
+
+    async fn rows(&mut self, query: &Query, values: &[(&str, Value<'_>)]) -> Result<Vec<MySqlRow>, sqlx::Error> {
+        query.bound(values).fetch_all(self.connection()).await
+    }
+
+    /// The answer has been read to its end.
+    fn give_back(mut self) {
+        drop(self.connection.take());
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            drop(connection.detach());
+        }
+    }
+}
+
+impl Query {
+    /// The statement with its parameters.
+    pub(super) fn bound<'q>(
+        &'q self,
+        values: &[(&str, Value<'q>)],
+    ) -> sqlx::query::Query<'q, MySql, sqlx::mysql::MySqlArguments> {
+        self.parameters.iter().fold(sqlx::query(AssertSqlSafe(self.text.clone())), |query, wanted| {
+            let value = values.iter().find(|(name, _)| name == wanted).map_or(Value::Null, |(_, value)| *value);
+            match value {
+                Value::Text(text) => query.bind(text.to_owned()),
+                Value::Number(number) => query.bind(number),
+                Value::Null => query.bind(None::<String>),
+            }
+        })
+    }
+}

@@ -1,0 +1,197 @@
+//! The face that every directory has.
+
+use std::collections::BTreeSet;
+use std::sync::PoisonError;
+
+use async_trait::async_trait;
+use schema::date::Date;
+use schema::hash::PasswordHash;
+use schema::id::{GroupId, UserId};
+use schema::name::{GroupName, LoginName};
+use schema::record::{Generation, Group, Login, SshKey};
+use sqlx::mysql::MySqlRow;
+
+use super::node::Role;
+use super::queries::{Query, Value};
+use super::stock::MysqlStock;
+use super::{FeedQueries, MysqlDirectory};
+use crate::accounts::key::AuthorizedKey;
+use crate::directory::sql::{Columns, group, login};
+use crate::directory::{Changes, Directory, DirectoryError, Entry, Stock};
+
+impl MysqlDirectory {
+    async fn look(&self, query: &Query, values: &[(&str, Value<'_>)]) -> Result<Vec<MySqlRow>, DirectoryError> {
+        self.inner.ask(Role::Reader, query, values).await
+    }
+}
+
+#[async_trait]
+impl Directory for MysqlDirectory {
+    async fn login_by_name(&self, name: &LoginName) -> Result<Option<Entry<Login>>, DirectoryError> {
+        let rows = self.look(&self.inner.queries.login_by_name, &[("name", Value::Text(name.as_str()))]).await?;
+        Ok(rows.iter().map(login).find(|entry| is_named(entry, name.as_str(), |login| login.name.as_str())))
+    }
+
+    async fn login_by_uid(&self, uid: UserId) -> Result<Option<Entry<Login>>, DirectoryError> {
+        let rows = self.look(&self.inner.queries.login_by_uid, &[("uid", number(uid.raw()))]).await?;
+        Ok(rows.first().map(login))
+    }
+
+    async fn logins_after(&self, after: u32, limit: u32) -> Result<Vec<Entry<Login>>, DirectoryError> {
+        let values = [("after", number(after)), ("limit", number(limit))];
+        Ok(self.look(&self.inner.queries.logins_after, &values).await?.iter().map(login).collect())
+    }
+
+    async fn group_by_name(&self, name: &GroupName) -> Result<Option<Entry<Group>>, DirectoryError> {
+        let rows = self.look(&self.inner.queries.group_by_name, &[("name", Value::Text(name.as_str()))]).await?;
+        Ok(rows.iter().map(group).find(|entry| is_named(entry, name.as_str(), |group| group.name.as_str())))
+    }
+
+    async fn group_by_gid(&self, gid: GroupId) -> Result<Option<Entry<Group>>, DirectoryError> {
+        let rows = self.look(&self.inner.queries.group_by_gid, &[("gid", number(gid.raw()))]).await?;
+        Ok(rows.first().map(group))
+    }
+
+    async fn groups_after(&self, after: u32, limit: u32) -> Result<Vec<Entry<Group>>, DirectoryError> {
+        let values = [("after", number(after)), ("limit", number(limit))];
+        Ok(self.look(&self.inner.queries.groups_after, &values).await?.iter().map(group).collect())
+    }
+
+    async fn gids_of(&self, name: &LoginName) -> Result<Option<Vec<GroupId>>, DirectoryError> {
+        Ok(self.login_with_gids(name).await?.and_then(|(entry, gids)| matches!(entry, Entry::Valid(_)).then_some(gids)))
+    }
+
+    async fn login_with_gids(&self, name: &LoginName) -> Result<Option<(Entry<Login>, Vec<GroupId>)>, DirectoryError> {
+        let Some(entry) = self.login_by_name(name).await? else { return Ok(None) };
+        // A quarantined login is nobody here, so it is in no group.
+        let Entry::Valid(login) = &entry else { return Ok(Some((entry, Vec::new()))) };
+        let rows = self.look(&self.inner.queries.gids_of, &[("name", Value::Text(name.as_str()))]).await?;
+        let gid = |row: &MySqlRow| GroupId::try_from(u32::try_from(row.number("gid").ok()??).ok()?).ok();
+        let others: BTreeSet<GroupId> = rows.iter().filter_map(gid).filter(|gid| *gid != login.gid).collect();
+        let gids = std::iter::once(login.gid).chain(others).collect();
+        Ok(Some((entry, gids)))
+    }
+
+    async fn ssh_keys(&self, name: &LoginName) -> Result<Vec<SshKey>, DirectoryError> {
+        let Some(query) = &self.inner.queries.ssh_keys else { return Ok(Vec::new()) };
+        // A quarantined login does not enter with a key either.
+        if !matches!(self.login_by_name(name).await?, Some(Entry::Valid(_))) {
+            return Ok(Vec::new());
+        }
+        let rows = self.look(query, &[("name", Value::Text(name.as_str()))]).await?;
+        Ok(rows.iter().filter_map(|row| key(name, row)).collect())
+    }
+
+    async fn password_hash(&self, name: &LoginName) -> Result<Option<PasswordHash>, DirectoryError> {
+        let query = &self.inner.queries.password_hash;
+        let rows = self.inner.ask(Role::Authentication, query, &[("name", Value::Text(name.as_str()))]).await?;
+        Ok(rows.first().map(hash))
+    }
+
+    async fn set_password(
+        &self,
+        name: &LoginName,
+        old: Option<&PasswordHash>,
+        new: &PasswordHash,
+        today: Date,
+    ) -> Result<Generation, DirectoryError> {
+        let Some(query) = &self.inner.queries.set_password else {
+            return Err(DirectoryError::Refused("passwords are changed in the panel, not here".into()));
+        };
+        let at = self.inner.find_primary().await?;
+        let Some(node) = self.inner.nodes.get(at) else { return Err(self.inner.nowhere("no such server")) };
+        let values = [
+            ("name", Value::Text(name.as_str())),
+            ("old", old.map_or(Value::Null, |old| Value::Text(old.expose()))),
+            ("new", Value::Text(new.expose())),
+            ("today", number(today.days())),
+        ];
+        let rows = node.write(Role::Authentication, query, &values).await?;
+        let said = |row: &MySqlRow, column: &str| row.number(column) == Ok(Some(1));
+        let (there, stored) = match rows.first() {
+            Some(row) => (said(row, "there"), said(row, "stored")),
+            // Somebody else's UPDATE says nothing: look.
+            None => {
+                let values = [("name", Value::Text(name.as_str()))];
+                let rows = node.rows(Role::Authentication, &self.inner.queries.password_hash, &values).await?;
+                (!rows.is_empty(), rows.first().is_some_and(|row| hash(row) == *new))
+            }
+        };
+        match (there, stored) {
+            (_, true) => {}
+            (true, false) => return Err(DirectoryError::Conflict),
+            (false, false) => return Err(DirectoryError::Refused(format!("there is no login {name}"))),
+        }
+        // It is stored, whatever becomes of its number: the next poll finds that.
+        let numbered = match self.inner.queries.feed {
+            FeedQueries::Own { .. } => self.inner.number().await,
+            _ => self.inner.generation().await,
+        };
+        match numbered {
+            Ok(generation) => Ok(Generation(generation)),
+            Err(_) => Ok(Generation(self.inner.seen.load(std::sync::atomic::Ordering::Relaxed))),
+        }
+    }
+
+    async fn generation(&self) -> Result<Generation, DirectoryError> {
+        self.inner.generation().await.map(Generation)
+    }
+
+    async fn changes_after(&self, since: Generation, limit: u32) -> Result<Changes, DirectoryError> {
+        self.inner.changes(since, limit).await
+    }
+
+    async fn stock(&self) -> Result<Box<dyn Stock>, DirectoryError> {
+        MysqlStock::open(self).await
+    }
+
+    /// Which directory it is: its numbers mean nothing in another one.
+    fn cursor(&self, _generation: Generation) -> Vec<u8> {
+        self.inner.identity.lock().unwrap_or_else(PoisonError::into_inner).clone().unwrap_or_default().into_bytes()
+    }
+
+    async fn resume(&self, generation: Generation, cursor: &[u8]) -> Result<(), DirectoryError> {
+        let FeedQueries::Own { .. } = self.inner.queries.feed else { return Ok(()) };
+        self.inner.generation().await?;
+        if self.cursor(generation) != cursor {
+            return Err(DirectoryError::Refused("it is another directory than the one that was published".into()));
+        }
+        Ok(())
+    }
+}
+
+fn number(value: u32) -> Value<'static> {
+    Value::Number(value.into())
+}
+
+/// Whether the server meant the same name: a foreign table may compare without case, or without spaces at the end.
+fn is_named<T>(entry: &Entry<T>, name: &str, of: impl Fn(&T) -> &str) -> bool {
+    match entry {
+        Entry::Valid(value) => of(value) == name,
+        Entry::Quarantined(quarantined) => quarantined.name == name,
+    }
+}
+
+/// A hash that breaks the rules matches no password.
+fn hash(row: &MySqlRow) -> PasswordHash {
+    let text = String::from_utf8(row.bytes("password_hash")).unwrap_or_default();
+    PasswordHash::try_from(text).unwrap_or_else(|_| PasswordHash::none())
+}
+
+/// A key whose line parses; another is not given to sshd.
+fn key(login: &LoginName, row: &MySqlRow) -> Option<SshKey> {
+    let id = row.number("id").ok().flatten().unwrap_or(0);
+    let line = String::from_utf8(row.bytes("line")).unwrap_or_default();
+    match line.parse::<AuthorizedKey>() {
+        Ok(parsed) => Some(SshKey {
+            id,
+            line,
+            fingerprint: parsed.fingerprint().to_owned(),
+            added: row.number("added").ok().flatten().and_then(|days| u32::try_from(days).ok()).map(Date::from_days),
+        }),
+        Err(error) => {
+            tracing::warn!(%login, key = id, %error, "a stored ssh key is not served; remove it with identityctl key remove");
+            None
+        }
+    }
+}
