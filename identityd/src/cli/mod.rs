@@ -19,6 +19,7 @@ mod questions;
 mod session;
 mod snapshot;
 mod status;
+mod tables;
 mod transfer;
 mod wait;
 mod why;
@@ -64,6 +65,8 @@ fn run(command: Command, output: &Output) -> Result<Exit, CliError> {
         Command::Doctor => doctor::run(output),
         Command::Wait(args) => wait::run(output, &args),
         Command::Fleet(args) => fleet::run(output, args.command),
+        Command::Schema(command) => tables::run(output, command),
+        Command::Directory(command) => tables::directory(output, &command),
         Command::Completion { shell } => generate::completion(output, shell),
         Command::Generate { what } => generate::run(&what),
     }

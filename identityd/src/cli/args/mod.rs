@@ -3,6 +3,7 @@
 mod accounts;
 mod fleet;
 mod snapshot;
+mod tables;
 
 use std::path::PathBuf;
 
@@ -14,6 +15,7 @@ pub use accounts::{
 };
 pub use fleet::{FleetArgs, FleetCommand, WaitArgs};
 pub use snapshot::SnapshotCommand;
+pub use tables::{DirectoryCommand, SchemaArgs, SchemaCommand, SchemaKind};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -104,6 +106,12 @@ pub enum Command {
         #[arg(allow_hyphen_values = true)]
         login: String,
     },
+    /// The tables of a directory on a server: make, check or print them.
+    #[command(subcommand)]
+    Schema(SchemaCommand),
+    /// The configured directory as a whole.
+    #[command(subcommand)]
+    Directory(DirectoryCommand),
     /// Let identityd read its configuration and the local account files again.
     Reload,
     /// Print the completions for a shell.

@@ -2,8 +2,10 @@
 //!
 //! Look-ups and the feed are read from the nearest server that is up and not behind what was seen already; writes, and the numbering of changes, go to the primary.
 
+mod check;
 mod error;
 mod feed;
+mod migrate;
 mod node;
 mod noticed;
 mod queries;
@@ -11,6 +13,7 @@ mod reading;
 mod rows;
 mod secret;
 mod stock;
+pub mod tables;
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,6 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use schema::record::Generation;
 use sqlx::mysql::{MySqlPool, MySqlRow};
 
+pub use check::Checked;
 pub(crate) use error::translate;
 use feed::State;
 use node::{Node, Role, options};

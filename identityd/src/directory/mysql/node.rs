@@ -161,7 +161,7 @@ impl Node {
     }
 
     async fn hold(&self, role: Role) -> Result<Held, DirectoryError> {
-        let pool = self.of(role);
+        let pool = self.pool_of(role);
         match pool.acquire().await {
             Ok(connection) => Ok(Held { connection: Some(connection) }),
             Err(sqlx::Error::PoolTimedOut) if pool.size() >= pool.options().get_max_connections() => {
@@ -172,12 +172,13 @@ impl Node {
     }
 
     fn forget_idle(&self, role: Role) {
-        while let Some(connection) = self.of(role).try_acquire() {
+        while let Some(connection) = self.pool_of(role).try_acquire() {
             drop(connection.detach());
         }
     }
 
-    fn of(&self, role: Role) -> &MySqlPool {
+    /// The connections of this role.
+    pub(super) fn pool_of(&self, role: Role) -> &MySqlPool {
         match role {
             Role::Reader => &self.reader,
             Role::Authentication => &self.authentication,

@@ -11,7 +11,7 @@ use crate::directory::DirectoryError;
 /// `application_id` of the file: "MFdi" in ASCII, so that file(1) and we tell it from other SQLite databases.
 pub(crate) const APPLICATION_ID: i64 = 0x4D46_6469;
 
-const MIGRATIONS: [&str; 3] = [
+pub(super) const MIGRATIONS: [&str; 3] = [
     include_str!("../../../../schema/sql/sqlite/0001_tables.sql"),
     include_str!("../../../../schema/sql/sqlite/0002_rules.sql"),
     include_str!("../../../../schema/sql/sqlite/0003_feed.sql"),

@@ -132,6 +132,12 @@ impl SqliteDirectory {
     }
 }
 
+/// The schema as one text, for people.
+#[must_use]
+pub fn schema() -> String {
+    migrate::MIGRATIONS.join("\n")
+}
+
 fn missing(path: &Path) -> DirectoryError {
     files::unavailable(path, "it does not exist yet; create it with: identityctl init".into())
 }

@@ -1,0 +1,53 @@
+//! The commands about the tables of a directory on a server.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+/// The tables.
+#[derive(Debug, Subcommand)]
+pub enum SchemaCommand {
+    /// Make the tables, rules and users that are missing, in the order of versions. A second run changes nothing.
+    Apply(SchemaArgs),
+    /// Say what is missing, or other than this version has it. Exits with 1 if something is.
+    Check(SchemaArgs),
+    /// Print the SQL. For a server where only root of that machine may: identityctl schema show | mariadb identity
+    Show {
+        /// Of which kind of directory; without it, of the configured one.
+        #[arg(long = "type", value_name = "TYPE")]
+        kind: Option<SchemaKind>,
+    },
+}
+
+/// Where, and as whom.
+#[derive(Debug, Args)]
+pub struct SchemaArgs {
+    /// Of which kind of directory; without it, the configured one.
+    #[arg(long = "type", value_name = "TYPE")]
+    pub kind: Option<SchemaKind>,
+    /// The server; without it, the first of [directory] servers.
+    #[arg(long, value_name = "HOST[:PORT]|SOCKET")]
+    pub server: Option<String>,
+    /// An account that may make tables, triggers, procedures and users; without it, [directory] admin_user (enough to check).
+    #[arg(long, value_name = "USER")]
+    pub user: Option<String>,
+    /// The file with its password on the first line (root's, mode 0600); without it, none, or that of admin_user.
+    #[arg(long, value_name = "FILE", requires = "user")]
+    pub password_file: Option<PathBuf>,
+}
+
+/// A kind of directory with tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SchemaKind {
+    /// The embedded one.
+    Sqlite,
+    /// MariaDB or MySQL.
+    Mysql,
+}
+
+/// The directory as a whole.
+#[derive(Debug, Subcommand)]
+pub enum DirectoryCommand {
+    /// Ask the configured directory every question once, and say what is missing in the answers. Exits with 1 if something is.
+    Check,
+}
