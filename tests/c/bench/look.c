@@ -3,7 +3,7 @@
      look threads LEVEL SERVICE N OVER MS T…     calls a second of T threads that look up random names
      look warm LEVEL SERVICE N OVER MS           asks for name, uid and groups once, for so long at most; prints how many logins it got through
      look list LEVEL SERVICE N                   enumeration of passwd in milliseconds
-   N logins exist (data.h), OVER of them are asked for. A wrong answer voids the line: "KIND wrong", else "KIND error" or "KIND absent".
+   N logins exist (data.h), OVER of them are asked for. Not the expected answer voids the line: "KIND wrong", "KIND error_after_…_ms" or "KIND absent_after_…_ms".
    Where one call takes less than 20 µs, calls are timed in batches: reading the clock costs 25 ns. */
 #include "call.h"
 #include <pthread.h>
@@ -69,9 +69,10 @@ static void time_kind(const struct kind *kind, uint64_t budget)
     uint64_t begun = now_ns(), first = 0;
     /* Twenty calls say how long one takes, and bring the code in. */
     for (int i = 0; i < 20 && first < 40000000; i++) {
+        uint64_t asked = now_ns();
         int answer = kind->call(&kind->keys[at], &to);
         if (answer != kind->expected && !(constant && answer >= 0)) {
-            printf("%s %s\n", kind->name, trouble(answer));
+            printf("%s %s_after_%.1f_ms\n", kind->name, trouble(answer), (double)(now_ns() - asked) / 1e6);
             return;
         }
         at = at + 1 < kind->count ? at + 1 : 0;

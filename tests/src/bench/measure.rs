@@ -11,7 +11,7 @@ use super::{ours, setup};
 /// Files of distinct owners in the folder that `ls -l` lists.
 const FILES: u32 = 10_000;
 /// Milliseconds for each of the five rounds of one kind of look-up.
-const ROUND: u32 = 60;
+const ROUND: u32 = 40;
 
 /// Where rows go, with what they have in common.
 pub(super) struct Rows {
@@ -42,7 +42,7 @@ impl Rows {
             let measure = format!("{prefix}{}", words[0]);
             match words.get(1).and_then(|word| word.parse().ok()) {
                 Some(value) => self.put(&measure, level, value, words.get(2).and_then(|word| word.parse().ok()), unit),
-                None => self.none(&measure, level, words.get(1).unwrap_or(&"nothing")),
+                None => self.none(&measure, level, &words.get(1).unwrap_or(&"nothing").replace('_', " ")),
             }
         }
     }
@@ -60,6 +60,12 @@ pub(super) fn all(peer: Peer, size: u32) -> Vec<Row> {
     setup::start(&mosh, peer, size);
     rows.put("fill", "", started.elapsed().as_secs_f64(), None, "s");
     setup::name_service(&mosh, peer.service());
+    if peer == Peer::SssList {
+        // Only the list and what it costs are another than without.
+        list(&mosh, &mut rows);
+        memory(&mosh, &mut rows);
+        return rows.all;
+    }
     warm(&mosh, &mut rows);
     for level in peer.levels() {
         time(&mosh, &mut rows, level, ROUND, "");
@@ -165,14 +171,17 @@ fn processes(mosh: &Mosh, rows: &mut Rows) {
     mosh.sh(&format!("mkdir -p /tmp/owned; fresh own /tmp/owned {} {files}", rows.size)).success();
     // A directory of 10,000 files and no names, to be taken off: ls -ln.
     for (measure, options) in [("ls", "-l"), ("ls-n", "-ln")] {
-        let output = mosh
-            .call(["/bin/sh", "-c", &format!("fresh run 5 /bin/ls {options} /tmp/owned")])
-            .limit(Duration::from_secs(200))
-            .run();
-        let word = output.stdout.split_whitespace().next().and_then(|word| word.parse::<f64>().ok());
-        match word {
-            Some(us) => {
-                let row = Row::new(rows.peer.key(), rows.size, measure, "nsswitch", us / 1000.0, "ms");
+        // The median of five; what takes seconds is done once.
+        let ms = if measure == "ls" && expected.is_some_and(|seconds| seconds > 0.3) {
+            let output = mosh.call(["/bin/ls", options, "/tmp/owned"]).limit(Duration::from_secs(120)).run();
+            output.ok().then_some(output.took.as_secs_f64() * 1000.0)
+        } else {
+            let output = mosh.sh(&format!("fresh run 5 /bin/ls {options} /tmp/owned"));
+            output.stdout.split_whitespace().next().and_then(|word| word.parse::<f64>().ok()).map(|us| us / 1000.0)
+        };
+        match ms {
+            Some(ms) => {
+                let row = Row::new(rows.peer.key(), rows.size, measure, "nsswitch", ms, "ms");
                 rows.all.push(Row { over: Some(files), ..row });
             }
             None => rows.none(measure, "nsswitch", "failed"),
@@ -284,6 +293,10 @@ fn still(mosh: &Mosh, rows: &mut Rows, prefix: &str) {
     let mut text = String::new();
     for kind in ["hot_name", "name", "groups", "miss"] {
         text += &look(mosh, "time", level, service, rows, &format!("20 {kind}"));
+        // nslcd tries for ten seconds each time.
+        if text.contains("error_after") {
+            break;
+        }
     }
     rows.take(prefix, level, "ns", &text);
 }

@@ -13,7 +13,7 @@ const DIRECTORY: &str = "/var/lib/identityd/directory.db";
 /// The directory by `identityctl import`, kept for the next run; then identityd.
 pub(super) fn start(mosh: &Mosh, peer: Peer, size: u32) {
     let (kept, inside) = (setup::kept("directory.db", size), mosh.outside(DIRECTORY));
-    if !setup::copy(&kept, &inside) {
+    if !(kept.exists() && setup::copy(&kept, &inside)) {
         setup::long(
             mosh,
             &format!(
@@ -30,6 +30,16 @@ pub(super) fn start(mosh: &Mosh, peer: Peer, size: u32) {
         mode(mosh, "lookup");
     }
     launch(mosh);
+    if peer == Peer::Ours {
+        published(mosh);
+    }
+}
+
+/// Waits until the snapshot is there, which a look-up need not: until then the socket answers.
+fn published(mosh: &Mosh) {
+    let script =
+        "for i in $(seq 1200); do ls /run/identityd/snapshot/base.* >/dev/null 2>&1 && exit 0; sleep 0.1; done; exit 1";
+    mosh.call(["/bin/sh", "-c", script]).limit(Duration::from_secs(180)).run().success();
 }
 
 /// Starts identityd, as its own user, whom only /etc/passwd knows; returns the seconds to its first answer on the socket.

@@ -106,9 +106,9 @@ impl Peer {
     /// fast with what is in it.
     pub(super) fn warm(self, size: u32) -> (u32, u32) {
         match self {
-            Self::Sss | Self::SssList => (size.min(10_000), 60),
-            Self::Nscd => (size.min(10_000), 40),
-            Self::SssNoCache => (size.min(1_000), 30),
+            Self::Sss => (size.min(10_000), 60),
+            Self::Nscd => (size.min(10_000), 30),
+            Self::SssNoCache => (size.min(1_000), 10),
             _ => (size, 5),
         }
     }
@@ -119,7 +119,10 @@ impl Peer {
             Self::Nslcd | Self::Nscd if size > 200_000 => {
                 "filling slapd with a million logins and their groups takes longer than all else together"
             }
-            Self::Sss | Self::SssNoCache if size > 200_000 => "filling slapd and then SSSD takes too long",
+            Self::Sss if size > 200_000 => "filling slapd and then SSSD takes too long",
+            Self::SssNoCache if size > 20_000 => {
+                "without its memory cache SSSD asks its daemon, which is no faster with more logins"
+            }
             Self::SssList if size > 2_000 => "SSSD takes minutes to read the list",
             _ => return None,
         };
