@@ -145,7 +145,7 @@ fn goals(table: &Table) -> Vec<Goal> {
         plain("full load from SQLite, 1,000,000", at("mayfirst", 1_000_000, "full load", ""), 10.0, "s"),
         plain(
             "start from files, 1,000,000, to the first answer",
-            at("mayfirst", 1_000_000, "start, files in memory", ""),
+            at("mayfirst", 1_000_000, "start with files", ""),
             100.0,
             "ms",
         ),
@@ -168,7 +168,7 @@ fn goals(table: &Table) -> Vec<Goal> {
         ));
     }
     all.push(ratio(
-        "publication at 1,000,000 by that at 1,000",
+        "processor time of identityd for a change, at 1,000,000 by 1,000",
         us(at("mayfirst", 1_000_000, "publish", "")),
         us(at("mayfirst", 1000, "publish", "")),
         3.0,

@@ -237,6 +237,7 @@ fn visibility(mosh: &Mosh, rows: &mut Rows) {
         ),
         _ => return,
     };
+    let before = rows.peer.is_ours().then(|| ours::processor_time(mosh)).flatten();
     let output = mosh
         .call(["/usr/local/bin/seen", &size.to_string(), &count.to_string(), &limit.to_string(), "60", command])
         .limit(Duration::from_secs(120))
@@ -267,6 +268,10 @@ fn visibility(mosh: &Mosh, rows: &mut Rows) {
                 }
             }
         }
+    }
+    let spent = before.zip(ours::processor_time(mosh)).map(|(before, after)| after - before);
+    if let Some((spent, changes)) = spent.zip(rows.value("seen changes", "nsswitch")) {
+        rows.put("publish", "", spent * 1e6 / changes.max(1.0), None, "us of processor time");
     }
 }
 

@@ -61,6 +61,15 @@ fn mode(mosh: &Mosh, mode: &str) {
     }
 }
 
+/// Seconds of the processors that identityd has used so far, in ticks of 10 ms.
+pub(super) fn processor_time(mosh: &Mosh) -> Option<f64> {
+    let stat = mosh.try_read(&format!("/proc/{}/stat", mosh.daemon().pid()?)).ok()?;
+    let fields: Vec<_> = stat.rsplit_once(") ")?.1.split(' ').collect();
+    // utime and stime, fields 14 and 15 of proc_pid_stat(5); the first here is field 3.
+    let ticks = |at: usize| fields.get(at)?.parse::<f64>().ok();
+    Some((ticks(11)? + ticks(12)?) / 100.0)
+}
+
 /// Size of the files, starts, and the daemon's own counters.
 pub(super) fn more(mosh: &Mosh, rows: &mut Rows) {
     let files = mosh.sh("du -k --apparent-size /run/identityd/snapshot | tail -n 1 | cut -f 1");
@@ -73,16 +82,16 @@ pub(super) fn more(mosh: &Mosh, rows: &mut Rows) {
     mosh.daemon().stop();
     // The files of /run are there, as after a crash of the daemon; then only the copy, as after a reboot; then nothing, as on a new server.
     let first = launch(mosh);
-    rows.put("start, files in memory", "", first * 1000.0, None, "ms");
+    rows.put("start with files", "", first * 1000.0, None, "ms");
     mosh.daemon().stop();
     if mosh.sh("ls /var/lib/identityd/snapshot/base.* >/dev/null 2>&1").ok() {
         mosh.sh("rm -rf /run/identityd/snapshot").success();
-        rows.put("start, copy on disk", "", launch(mosh) * 1000.0, None, "ms");
+        rows.put("start with copy", "", launch(mosh) * 1000.0, None, "ms");
         mosh.daemon().stop();
     }
     mosh.sh("rm -rf /run/identityd/snapshot /var/lib/identityd/snapshot").success();
     let journal = mosh.journal().len();
-    rows.put("start, no files", "", launch(mosh) * 1000.0, None, "ms");
+    rows.put("start with nothing", "", launch(mosh) * 1000.0, None, "ms");
     // identityd says itself how long it read.
     let said = || {
         let journal = mosh.journal().split_off(journal);

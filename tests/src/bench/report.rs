@@ -98,7 +98,7 @@ const OFFLINE: [Column; 8] = [
     ("offline groups", "initgroups", nanoseconds),
     ("offline miss", "unknown", nanoseconds),
 ];
-const SEEN: [Column; 7] = [
+const SEEN: [Column; 8] = [
     ("seen changes", "changes", thousands),
     ("seen running", "running process, p50", plain),
     ("seen running worst", "worst", plain),
@@ -106,13 +106,14 @@ const SEEN: [Column; 7] = [
     ("seen fresh worst", "worst", plain),
     ("seen command", "command", plain),
     ("seen late", "not seen in time", plain),
+    ("publish", "identityd's processor time for a change, µs", plain),
 ];
 const FILLING: [Column; 6] = [
     ("fill", "fill and start, s", plain),
     ("cold", "first time of name, uid and groups, µs a login", plain),
-    ("start, files in memory", "start with files, ms", plain),
-    ("start, copy on disk", "start with the copy on disk, ms", plain),
-    ("start, no files", "start with neither, ms", plain),
+    ("start with files", "start with files, ms", plain),
+    ("start with copy", "start with the copy on disk, ms", plain),
+    ("start with nothing", "start with neither, ms", plain),
     ("full load", "until the snapshot is published, s", plain),
 ];
 
