@@ -85,14 +85,16 @@ static void time_kind(const struct kind *kind, uint64_t budget)
         int samples = 0;
         uint64_t start = now_ns(), then = start, now;
         do {
-            int wrong = 0;
+            int wrong = 0, worst = 0;
             for (uint32_t i = 0; i < batch; i++) {
-                wrong |= kind->call(&kind->keys[at], &to) ^ kind->expected;
+                int answer = kind->call(&kind->keys[at], &to);
+                wrong |= answer ^ kind->expected;
+                worst = answer < worst ? answer : worst;
                 at = at + 1 < kind->count ? at + 1 : 0;
             }
             now = now_ns();
             if (wrong && !constant) {
-                printf("%s wrong\n", kind->name);
+                printf("%s %s\n", kind->name, worst == -1 ? "error" : "wrong");
                 return;
             }
             took[samples++] = (float)(now - then) / (float)batch;
