@@ -2,6 +2,7 @@
 //! Each is one line into the rooms behind.
 
 use core::ffi::{c_char, c_int, c_long};
+use core::mem::MaybeUninit;
 
 use crate::buffer::Buffer;
 use crate::enumerate::{self, Walk};
@@ -11,18 +12,18 @@ use crate::{initgroups, lookup};
 
 /// Runs a call that fills a struct of the caller's.
 ///
+/// Nothing here looks after errno and cancellation: what the snapshot answers comes without a system call that could fail or be cancelled. The rooms that make
+/// some call [`sys::undisturbed`] themselves.
+///
 /// # Safety
 /// `result` and `errnop` are null or valid for writes.
-unsafe fn answer<E>(result: *mut E, errnop: *mut c_int, call: impl FnOnce() -> Outcome<E>) -> c_int {
-    let outcome = sys::undisturbed(|| {
-        let entry = call()?;
-        if result.is_null() {
-            return Err(Failure::Unavailable(Errno::EINVAL));
-        }
-        // SAFETY: not null, so valid for writes (the caller's promise).
-        unsafe { result.write(entry) };
-        Ok(())
-    });
+#[inline(always)]
+unsafe fn answer<E>(result: *mut E, errnop: *mut c_int, call: impl FnOnce(&mut MaybeUninit<E>) -> Outcome) -> c_int {
+    // SAFETY: null or valid for writes (the caller's promise), and MaybeUninit needs no value.
+    let outcome = match unsafe { result.cast::<MaybeUninit<E>>().as_mut() } {
+        Some(result) => call(result),
+        None => Err(Failure::Unavailable(Errno::EINVAL)),
+    };
     // SAFETY: the caller's promise.
     unsafe { finish(outcome, errnop) }
 }
@@ -60,7 +61,7 @@ macro_rules! by_name {
             errnop: *mut c_int,
         ) -> c_int {
             // SAFETY: glibc's promises are those of the four.
-            unsafe { answer(result, errnop, || $look_up(sys::name(name), Buffer::new(buffer, buflen))) }
+            unsafe { answer(result, errnop, |into| $look_up(sys::name(name), Buffer::new(buffer, buflen), into)) }
         }
     )*};
 }
@@ -78,7 +79,7 @@ macro_rules! by_id {
             errnop: *mut c_int,
         ) -> c_int {
             // SAFETY: glibc's promises are those of the two.
-            unsafe { answer(result, errnop, || $look_up(id, Buffer::new(buffer, buflen))) }
+            unsafe { answer(result, errnop, |into| $look_up(id, Buffer::new(buffer, buflen), into)) }
         }
     )*};
 }
@@ -101,7 +102,9 @@ macro_rules! list {
             errnop: *mut c_int,
         ) -> c_int {
             // SAFETY: glibc's promises are those of the two.
-            unsafe { answer(result, errnop, || $walk.next(Buffer::new(buffer, buflen))) }
+            unsafe { answer(result, errnop, |into| {
+                sys::undisturbed(|| $walk.next(Buffer::new(buffer, buflen), into))
+            }) }
         }
 
         /// Ends the list and gives its memory back.
@@ -144,13 +147,13 @@ pub unsafe extern "C" fn _nss_mayfirst_initgroups_dyn(
     limit: c_long,
     errnop: *mut c_int,
 ) -> c_int {
-    let outcome = sys::undisturbed(|| {
-        // SAFETY: glibc's promise.
-        let name = unsafe { sys::name(name) };
-        // SAFETY: glibc's promise.
-        let array = unsafe { GidArray::from_c(start, size, groups, limit) };
-        initgroups::initgroups(name, primary, &mut array.ok_or(Failure::Unavailable(Errno::EINVAL))?)
-    });
+    // SAFETY: glibc's promise.
+    let name = unsafe { sys::name(name) };
+    // SAFETY: glibc's promise.
+    let outcome = match unsafe { GidArray::from_c(start, size, groups, limit) } {
+        Some(mut array) => initgroups::initgroups(name, primary, &mut array),
+        None => Err(Failure::Unavailable(Errno::EINVAL)),
+    };
     // SAFETY: glibc's promise.
     unsafe { finish(outcome, errnop) }
 }

@@ -6,6 +6,7 @@ use core::mem::MaybeUninit;
 use schema::packed::{GroupHead, PackedError, PasswdHead, ShadowHead};
 use schema::snapshot::Answer;
 use schema::snapshot::pair::Snapshot;
+use schema::snapshot::view::{Group, Login};
 
 use crate::buffer::Buffer;
 use crate::source::{Fault, Record};
@@ -55,21 +56,57 @@ pub(crate) struct Identity<'b> {
 
 /// A struct of libc's that a record becomes.
 pub(crate) trait Entry: Sized {
-    /// Its packed record in the snapshot, and its id.
-    fn find<'s>(snapshot: &Snapshot<'s>, asked: Asked<'_>) -> Answer<(u32, &'s [u8])>;
+    /// Whether the snapshot holds such entries.
+    const PUBLISHED: bool;
+
+    /// The entry as it lies in the snapshot.
+    type Mapped<'s>;
+
+    /// Finds it there.
+    fn find<'s>(snapshot: &Snapshot<'s>, asked: Asked<'_>) -> Answer<Self::Mapped<'s>>;
+
+    /// As [`Self::unpack`], of what was found: that it is about what was asked is known.
+    ///
+    /// Into a place of the caller's: a struct that is handed on by value is copied at each return, a third of a look-up's time.
+    fn fill<'s>(
+        mapped: &Self::Mapped<'s>,
+        buffer: Buffer<'_>,
+        asked: Asked<'_>,
+        into: &mut MaybeUninit<Self>,
+    ) -> Outcome<Identity<'s>>;
 
     /// Fills the struct and the buffer. Nothing is written when the buffer is too small.
     fn unpack<'b>(record: &mut impl Record, buffer: Buffer<'b>, asked: Asked<'_>) -> Outcome<(Self, Identity<'b>)>;
 }
 
 impl Entry for libc::passwd {
-    fn find<'s>(snapshot: &Snapshot<'s>, asked: Asked<'_>) -> Answer<(u32, &'s [u8])> {
-        let found = match asked {
+    const PUBLISHED: bool = true;
+    type Mapped<'s> = Login<'s>;
+
+    #[inline(always)]
+    fn find<'s>(snapshot: &Snapshot<'s>, asked: Asked<'_>) -> Answer<Login<'s>> {
+        match asked {
             Asked::Name(name) => snapshot.login_by_name(name),
             Asked::Id(uid) => snapshot.login_by_uid(uid),
             Asked::After(uid) => snapshot.login_after(uid),
-        };
-        found.map(|login| (login.head.uid, login.record))
+        }
+    }
+
+    #[inline]
+    fn fill<'s>(
+        login: &Self::Mapped<'s>,
+        buffer: Buffer<'_>,
+        asked: Asked<'_>,
+        into: &mut MaybeUninit<Self>,
+    ) -> Outcome<Identity<'s>> {
+        let (head, strings) = (&login.head, login.strings);
+        let space = buffer.strings(strings.len())?;
+        let base: *mut c_char = space.as_mut_ptr().cast();
+        let known = matches!(asked, Asked::Name(_));
+        let [name, password, gecos, dir, shell] = head.copy_strings(strings, space, known)?;
+        let identity = Identity { name: field(strings, name, head.name_len), id: Some(head.uid), gid: Some(head.gid) };
+        into.write(passwd_of(head, base, [name, password, gecos, dir, shell]));
+        Ok(identity)
     }
 
     fn unpack<'b>(record: &mut impl Record, buffer: Buffer<'b>, asked: Asked<'_>) -> Outcome<(Self, Identity<'b>)> {
@@ -80,27 +117,52 @@ impl Entry for libc::passwd {
         let base: *mut c_char = strings.as_mut_ptr().cast();
         let identity = Identity { name: field(strings, name, head.name_len), id: Some(head.uid), gid: Some(head.gid) };
         asked.check(identity.name, identity.id)?;
-        let entry = Self {
-            pw_name: base.wrapping_add(name),
-            pw_passwd: base.wrapping_add(password),
-            pw_uid: head.uid,
-            pw_gid: head.gid,
-            pw_gecos: base.wrapping_add(gecos),
-            pw_dir: base.wrapping_add(dir),
-            pw_shell: base.wrapping_add(shell),
-        };
-        Ok((entry, identity))
+        Ok((passwd_of(&head, base, [name, password, gecos, dir, shell]), identity))
     }
 }
 
 impl Entry for libc::group {
-    fn find<'s>(snapshot: &Snapshot<'s>, asked: Asked<'_>) -> Answer<(u32, &'s [u8])> {
-        let found = match asked {
+    const PUBLISHED: bool = true;
+    type Mapped<'s> = Group<'s>;
+
+    #[inline(always)]
+    fn find<'s>(snapshot: &Snapshot<'s>, asked: Asked<'_>) -> Answer<Group<'s>> {
+        match asked {
             Asked::Name(name) => snapshot.group_by_name(name),
             Asked::Id(gid) => snapshot.group_by_gid(gid),
             Asked::After(gid) => snapshot.group_after(gid),
-        };
-        found.map(|group| (group.head.gid, group.record))
+        }
+    }
+
+    #[inline]
+    fn fill<'s>(
+        group: &Self::Mapped<'s>,
+        buffer: Buffer<'_>,
+        _: Asked<'_>,
+        into: &mut MaybeUninit<Self>,
+    ) -> Outcome<Identity<'s>> {
+        let (head, strings) = (&group.head, group.strings);
+        let members = (head.members as usize).saturating_add(1);
+        let (pointers, space) = buffer.pointers_and_strings(members, strings.len())?;
+        let base: *mut c_char = space.as_mut_ptr().cast();
+        let mut slots = pointers.iter_mut();
+        let [name, password] = head.check_strings(strings, |at| {
+            if let Some(slot) = slots.next() {
+                slot.write(base.wrapping_add(at));
+            }
+        })?;
+        for slot in slots {
+            slot.write(core::ptr::null_mut());
+        }
+        crate::sys::copy(strings, space);
+        let identity = Identity { name: field(strings, name, head.name_len), id: Some(head.gid), gid: None };
+        into.write(Self {
+            gr_name: base.wrapping_add(name),
+            gr_passwd: base.wrapping_add(password),
+            gr_gid: head.gid,
+            gr_mem: pointers.as_mut_ptr().cast(),
+        });
+        Ok(identity)
     }
 
     fn unpack<'b>(record: &mut impl Record, buffer: Buffer<'b>, asked: Asked<'_>) -> Outcome<(Self, Identity<'b>)> {
@@ -132,9 +194,21 @@ impl Entry for libc::group {
 }
 
 impl Entry for libc::spwd {
-    /// Never there: everybody reads the snapshot.
-    fn find<'s>(_: &Snapshot<'s>, _: Asked<'_>) -> Answer<(u32, &'s [u8])> {
+    /// Everybody reads the snapshot.
+    const PUBLISHED: bool = false;
+    type Mapped<'s> = core::convert::Infallible;
+
+    fn find<'s>(_: &Snapshot<'s>, _: Asked<'_>) -> Answer<Self::Mapped<'s>> {
         Answer::Unusable
+    }
+
+    fn fill<'s>(
+        mapped: &Self::Mapped<'s>,
+        _: Buffer<'_>,
+        _: Asked<'_>,
+        _: &mut MaybeUninit<Self>,
+    ) -> Outcome<Identity<'s>> {
+        match *mapped {}
     }
 
     fn unpack<'b>(record: &mut impl Record, buffer: Buffer<'b>, asked: Asked<'_>) -> Outcome<(Self, Identity<'b>)> {
@@ -158,6 +232,19 @@ impl Entry for libc::spwd {
             sp_flag: core::ffi::c_ulong::MAX,
         };
         Ok((entry, identity))
+    }
+}
+
+#[inline(always)]
+fn passwd_of(head: &PasswdHead, base: *mut c_char, [name, password, gecos, dir, shell]: [usize; 5]) -> libc::passwd {
+    libc::passwd {
+        pw_name: base.wrapping_add(name),
+        pw_passwd: base.wrapping_add(password),
+        pw_uid: head.uid,
+        pw_gid: head.gid,
+        pw_gecos: base.wrapping_add(gecos),
+        pw_dir: base.wrapping_add(dir),
+        pw_shell: base.wrapping_add(shell),
     }
 }
 

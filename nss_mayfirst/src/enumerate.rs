@@ -5,16 +5,16 @@
 //! so threads that list at once share it, one at a time.
 
 use core::cell::UnsafeCell;
+use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use schema::snapshot::Answer;
-use schema::snapshot::pair::Snapshot;
 use schema::wire::frame::{ListHead, Op};
 
 use crate::buffer::Buffer;
-use crate::entry::{Asked, Entry, Identity};
+use crate::entry::{Asked, Entry};
 use crate::local::{self, Accounts};
-use crate::lookup::refuse_local;
+use crate::lookup::read;
+use crate::snapshot::Pinned;
 use crate::source::{self, Deadline, Fault, Question, Record};
 use crate::status::{Failure, Outcome};
 use crate::sys::{self, Errno, Pages};
@@ -51,7 +51,7 @@ impl Walk {
     }
 
     /// The next entry. When the buffer is too small the same comes again.
-    pub(crate) fn next<E: Entry>(&self, mut buffer: Buffer<'_>) -> Outcome<E> {
+    pub(crate) fn next<E: Entry>(&self, mut buffer: Buffer<'_>, into: &mut MaybeUninit<E>) -> Outcome {
         let deadline = Deadline::new();
         let mut held = self.hold(&deadline)?;
         let place = held.place();
@@ -60,8 +60,8 @@ impl Walk {
                 return Err(Failure::EndOfList);
             }
             let step = match place.page.as_mut() {
-                Some(page) => self.of_page(page, buffer.again())?,
-                None => match self.of_snapshot(place, buffer.again(), &deadline)? {
+                Some(page) => self.of_page(page, buffer.again(), into)?,
+                None => match self.of_snapshot(place, buffer.again(), into, &deadline)? {
                     Some(step) => step,
                     // The socket has sent a page.
                     None => continue,
@@ -70,8 +70,8 @@ impl Walk {
             match step {
                 Step::To(cursor, entry) => {
                     place.cursor = cursor;
-                    if let Some(entry) = entry {
-                        return Ok(entry);
+                    if entry {
+                        return Ok(());
                     }
                 }
                 Step::End => place.turn()?,
@@ -85,10 +85,17 @@ impl Walk {
         &self,
         place: &mut Place,
         mut buffer: Buffer<'_>,
+        into: &mut MaybeUninit<E>,
         deadline: &Deadline,
-    ) -> Outcome<Option<Step<E>>> {
+    ) -> Outcome<Option<Step>> {
         let cursor = place.cursor;
-        if let Some(step) = source::published(|snapshot| self.read(snapshot, cursor, buffer.again())) {
+        if !E::PUBLISHED {
+            place.page = Some(Page::load(self.op, cursor, deadline)?);
+            return Ok(None);
+        }
+        if let Some(newest) = source::published()
+            && let Some(step) = self.of_pinned(&newest, cursor, buffer.again(), into)
+        {
             return step.map(Some);
         }
         match Page::load(self.op, cursor, deadline) {
@@ -97,51 +104,45 @@ impl Walk {
                 Ok(None)
             }
             Err(Failure::Unavailable(errno)) => {
-                source::published_before(|snapshot| self.read(snapshot, cursor, buffer.again()))
-                    .map_or(Err(Failure::Unavailable(errno)), |step| step.map(Some))
+                let before = source::published_before();
+                let step = before.as_ref().and_then(|before| self.of_pinned(before, cursor, buffer, into));
+                step.map_or(Err(Failure::Unavailable(errno)), |step| step.map(Some))
             }
             Err(failure) => Err(failure),
         }
     }
 
-    fn read<E: Entry>(&self, snapshot: &Snapshot<'_>, cursor: Cursor, buffer: Buffer<'_>) -> Option<Outcome<Step<E>>> {
-        let asked = Asked::After(cursor.id());
-        let (id, mut record) = match E::find(snapshot, asked) {
-            Answer::Found(found) => found,
-            Answer::Absent => return Some(Ok(Step::End)),
-            Answer::Unusable => return None,
-        };
-        let entry = match E::unpack(&mut record, buffer, asked) {
-            Ok((entry, identity)) => self.servable(entry, identity),
-            Err(Failure::Unavailable(_)) => return None,
-            Err(failure) => Err(failure),
-        };
-        Some(entry.map(|entry| Step::To(Cursor::after(id), entry)))
+    fn of_pinned<E: Entry>(
+        &self,
+        pinned: &Pinned<'_>,
+        cursor: Cursor,
+        buffer: Buffer<'_>,
+        into: &mut MaybeUninit<E>,
+    ) -> Option<Outcome<Step>> {
+        match read(pinned, Asked::After(cursor.id()), self.accounts, buffer, into)? {
+            (0, Err(Failure::NotFound)) => Some(Ok(Step::End)),
+            (0, Err(failure)) => Some(Err(failure)),
+            (id, outcome) => Some(servable(outcome).map(|servable| Step::To(Cursor::after(id), servable))),
+        }
     }
 
-    fn of_page<E: Entry>(&self, page: &mut Page, buffer: Buffer<'_>) -> Outcome<Step<E>> {
+    fn of_page<E: Entry>(&self, page: &mut Page, buffer: Buffer<'_>, into: &mut MaybeUninit<E>) -> Outcome<Step> {
         if page.left == 0 {
             return Ok(Step::End);
         }
         let (record, end) = page.entry()?;
-        let (entry, id) = match E::unpack(&mut &*record, buffer, Asked::After(0)) {
+        let (servable, id) = match E::unpack(&mut &*record, buffer, Asked::After(0)) {
             Err(Failure::TooSmall) => return Err(Failure::TooSmall),
             // An entry that libc must not see hides no other.
-            Err(_) => (None, None),
-            Ok((entry, identity)) => (self.servable(entry, identity)?, identity.id),
+            Err(_) => (false, None),
+            Ok((entry, identity)) => {
+                into.write(entry);
+                (servable(local::refuse_exactly(self.accounts, identity))?, identity.id)
+            }
         };
         page.pass(end);
         page.cursor = page.cursor.passed(id);
-        Ok(Step::To(page.cursor, entry))
-    }
-
-    /// `None` instead of an entry that is local.
-    fn servable<E>(&self, entry: E, identity: Identity<'_>) -> Outcome<Option<E>> {
-        match refuse_local(self.accounts, identity) {
-            Ok(()) => Ok(Some(entry)),
-            Err(Failure::NotFound) => Ok(None),
-            Err(failure) => Err(failure),
-        }
+        Ok(Step::To(page.cursor, servable))
     }
 
     fn hold(&self, deadline: &Deadline) -> Outcome<Held<'_>> {
@@ -175,6 +176,15 @@ impl Walk {
     /// As a signal handler finds it that interrupted a call.
     pub(crate) fn held_by_this_thread(&self) {
         self.holder.store(sys::caller(), Ordering::SeqCst);
+    }
+}
+
+/// Not an entry that is local.
+fn servable(refused: Outcome) -> Outcome<bool> {
+    match refused {
+        Ok(()) => Ok(true),
+        Err(Failure::NotFound) => Ok(false),
+        Err(failure) => Err(failure),
     }
 }
 
@@ -228,9 +238,9 @@ impl Place {
 }
 
 /// A step in a list.
-enum Step<E> {
-    /// To this place; the entry that was passed, if libc may see it.
-    To(Cursor, Option<E>),
+enum Step {
+    /// To this place; whether libc may see the entry that was passed.
+    To(Cursor, bool),
     /// The page, or the snapshot, has no further entry.
     End,
 }

@@ -6,14 +6,15 @@ use schema::id::is_usable;
 use schema::name;
 use schema::packed::{Gids, MAX_GROUPS};
 use schema::snapshot::Answer;
-use schema::snapshot::pair::Snapshot;
 use schema::wire::frame::Op;
 
 use crate::entry::Identity;
+use crate::local::filter::Sort;
 use crate::local::{self, Local};
+use crate::snapshot::Pinned;
 use crate::source::{self, Deadline, Fault, Question, Record};
 use crate::status::{Failure, Outcome};
-use crate::sys::GidArray;
+use crate::sys::{self, GidArray};
 
 /// Gids taken from the socket at a time, and looked for among the local ones in one pass ([`Local::among`]).
 const CHUNK: usize = 64;
@@ -24,27 +25,78 @@ pub(crate) fn initgroups(name: &[u8], primary: u32, groups: &mut GidArray<'_>) -
     if name::check(name).is_err() {
         return Err(Failure::NotFound);
     }
-    if let Some(outcome) = source::published(|snapshot| read(snapshot, name, primary, groups)) {
+    if let Some(newest) = source::published()
+        && let Some(outcome) = read(&newest, name, primary, groups)
+    {
         return outcome;
     }
-    match ask(name, primary, groups) {
-        Err(Failure::Unavailable(errno)) => source::published_before(|snapshot| read(snapshot, name, primary, groups))
-            .unwrap_or(Err(Failure::Unavailable(errno))),
+    look_further(name, primary, groups)
+}
+
+/// The answer of the socket, or of the snapshot before when nobody answers there.
+#[cold]
+#[inline(never)]
+fn look_further(name: &[u8], primary: u32, groups: &mut GidArray<'_>) -> Outcome {
+    match sys::undisturbed(|| ask(name, primary, groups)) {
+        Err(Failure::Unavailable(errno)) => {
+            let before = source::published_before();
+            let outcome = before.as_ref().and_then(|before| read(before, name, primary, groups));
+            outcome.unwrap_or(Err(Failure::Unavailable(errno)))
+        }
         outcome => outcome,
     }
 }
 
 /// The answer of a snapshot. `None`: it is damaged.
-fn read(snapshot: &Snapshot<'_>, name: &[u8], primary: u32, groups: &mut GidArray<'_>) -> Option<Outcome> {
+#[inline(never)]
+fn read(pinned: &Pinned<'_>, name: &[u8], primary: u32, groups: &mut GidArray<'_>) -> Option<Outcome> {
+    let snapshot = pinned.snapshot()?;
     let gids = match snapshot.login_by_name(name) {
         Answer::Found(login) => login.gids,
         Answer::Absent => return Some(Err(Failure::NotFound)),
         Answer::Unusable => return None,
     };
+    let filter = local::filter();
     let identity = Identity { name, id: None, gid: None };
-    let outcome = Local::new(local::PASSWD).refuse(identity).and_then(|()| append(gids, primary, groups));
+    let local = filter.may_hit(pinned.moment(), Sort::Login, identity)
+        || Gids::parse(gids).ok()?.iter().any(|gid| filter.may_be_group(gid));
+    let outcome = if local {
+        sys::undisturbed(|| {
+            Local::new(local::PASSWD).refuse(identity)?;
+            append(gids, primary, groups)
+        })
+    } else {
+        append_published(gids, primary, groups)
+    };
     // Of a snapshot nothing is unavailable but what is damaged.
     if matches!(outcome, Err(Failure::Unavailable(_))) { None } else { Some(outcome) }
+}
+
+/// None of them is local.
+#[inline(always)]
+fn append_published(gids: &[u8], primary: u32, groups: &mut GidArray<'_>) -> Outcome {
+    let before = groups.len();
+    let mut order = Order::default();
+    let (all, _) = gids.get(Gids::HEAD..).unwrap_or_default().as_chunks::<4>();
+    for gid in all {
+        let gid = u32::from_le_bytes(*gid);
+        let pushed = match order.is_new(gid) {
+            Ok(_) if !is_usable(gid) => Err(Fault::Protocol.into()),
+            Ok(new) if !new || gid == primary || groups.contains(before, gid) => Ok(true),
+            Ok(_) => groups.push(gid).map_err(|_| Failure::NoMemory),
+            Err(fault) => Err(fault.into()),
+        };
+        match pushed {
+            Ok(true) => {}
+            // The limit: what fits was taken, as glibc's files does.
+            Ok(false) => return Ok(()),
+            Err(failure) => {
+                groups.truncate(before);
+                return Err(failure);
+            }
+        }
+    }
+    Ok(())
 }
 
 fn ask(name: &[u8], primary: u32, groups: &mut GidArray<'_>) -> Outcome {

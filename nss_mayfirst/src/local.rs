@@ -4,21 +4,24 @@
 //! daemon can give a member's uid the name `root`, or a gid the name `sudo`: programs decide by names. Nor can it put anybody into a local
 //! group, such as docker's or libvirt's: their gids may be above the floor.
 
+pub(crate) mod filter;
+
 use core::ffi::CStr;
 use core::mem::MaybeUninit;
 
+use self::filter::Sort;
 use crate::entry::Identity;
 use crate::status::{Failure, Outcome};
 use crate::sys::{self, Errno};
 
 /// A file of accounts: name, password, id, colon-separated; passwd(5) and group(5) begin alike.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Accounts(&'static CStr);
+pub(crate) struct Accounts(&'static CStr, Sort);
 
 /// The local logins.
-pub(crate) const PASSWD: Accounts = Accounts(c"/etc/passwd");
+pub(crate) const PASSWD: Accounts = Accounts(c"/etc/passwd", Sort::Login);
 /// The local groups.
-pub(crate) const GROUP: Accounts = Accounts(c"/etc/group");
+pub(crate) const GROUP: Accounts = Accounts(c"/etc/group", Sort::Group);
 
 /// Read at a time. It lies on the stack, which may be 16 KiB in all (PTHREAD_STACK_MIN); a Debian /etc/passwd has 2 KB.
 const CHUNK: usize = 4096;
@@ -99,14 +102,44 @@ pub(crate) fn refuse_group(entry: Identity<'_>) -> Outcome {
     }
 }
 
+/// NOTFOUND when the name, the id or the primary group of an entry of the snapshot is a local one. Reads the files only if the filter cannot exclude it.
+#[inline]
+pub(crate) fn refuse_published(accounts: Accounts, moment: u64, identity: Identity<'_>) -> Outcome {
+    if filter().may_hit(moment, accounts.1, identity) { refuse_exactly(accounts, identity) } else { Ok(()) }
+}
+
+/// The same by the files.
+#[cold]
+#[inline(never)]
+pub(crate) fn refuse_exactly(accounts: Accounts, identity: Identity<'_>) -> Outcome {
+    sys::undisturbed(|| {
+        Local::new(accounts).refuse(identity)?;
+        refuse_group(identity)
+    })
+}
+
 #[cfg(not(test))]
-fn open(accounts: Accounts) -> Result<sys::Fd, Errno> {
-    sys::open_to_read(accounts.0)
+#[inline]
+pub(crate) fn filter() -> &'static filter::Filter {
+    static FILTER: filter::Filter = filter::Filter::new();
+    &FILTER
 }
 
 #[cfg(test)]
+pub(crate) use crate::testing::filter;
+
 fn open(accounts: Accounts) -> Result<sys::Fd, Errno> {
-    sys::open_to_read(&crate::testing::local_file(accounts.0))
+    with_path(accounts, sys::open_to_read)
+}
+
+#[cfg(not(test))]
+fn with_path<T>(accounts: Accounts, then: impl FnOnce(&CStr) -> T) -> T {
+    then(accounts.0)
+}
+
+#[cfg(test)]
+fn with_path<T>(accounts: Accounts, then: impl FnOnce(&CStr) -> T) -> T {
+    then(&crate::testing::local_file(accounts.0))
 }
 
 /// Goes through the bytes of the file once, whatever the chunks.

@@ -78,12 +78,17 @@ pub(crate) fn undisturbed<T>(call: impl FnOnce() -> T) -> T {
 ///
 /// # Safety
 /// `name` is null or a string that outlives `'a`.
+#[inline]
 pub(crate) unsafe fn name<'a>(name: *const libc::c_char) -> &'a [u8] {
     if name.is_null() {
         return &[];
     }
-    // SAFETY: a string (the caller's promise); reads to its NUL at most.
-    let len = unsafe { libc::strnlen(name, schema::name::MAX_LEN.saturating_add(1)) };
+    let mut len = 0_usize;
+    // A loop, because names have some eight bytes: a call of strnlen(3) costs more than the bytes.
+    // SAFETY: a string (the caller's promise), read to its NUL at most.
+    while len <= schema::name::MAX_LEN && unsafe { *name.wrapping_add(len) } != 0 {
+        len = len.wrapping_add(1);
+    }
     // SAFETY: `len` bytes were just read there.
     unsafe { core::slice::from_raw_parts(name.cast(), len) }
 }
@@ -270,6 +275,47 @@ impl Fd {
             Ok(_) | Err(Errno::EINTR) => Ok(()),
             Err(errno) => Err(errno),
         }
+    }
+}
+
+/// A file at a moment, in one number: another number, another content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stamp(pub(crate) u64);
+
+impl Stamp {
+    /// No file.
+    pub(crate) const NOTHING: Self = Self(1);
+
+    pub(crate) fn of(file: &Fd) -> Result<Self, Errno> {
+        // SAFETY: all zero is a valid stat.
+        let mut stat: libc::stat = unsafe { core::mem::zeroed() };
+        // SAFETY: a valid descriptor and place.
+        check(unsafe { libc::fstat(file.0, &raw mut stat) } as isize)?;
+        Ok(Self::from(&stat))
+    }
+
+    pub(crate) fn of_path(path: &CStr) -> Result<Self, Errno> {
+        // SAFETY: all zero is a valid stat.
+        let mut stat: libc::stat = unsafe { core::mem::zeroed() };
+        // SAFETY: a string and a valid place.
+        match check(unsafe { libc::stat(path.as_ptr(), &raw mut stat) } as isize) {
+            Ok(_) => Ok(Self::from(&stat)),
+            Err(Errno::ENOENT) => Ok(Self::NOTHING),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    fn from(stat: &libc::stat) -> Self {
+        let parts = [
+            stat.st_dev,
+            stat.st_ino,
+            stat.st_size.cast_unsigned(),
+            stat.st_mtime.cast_unsigned(),
+            stat.st_mtime_nsec.cast_unsigned(),
+        ];
+        let mix = |sum: u64, part: u64| (sum ^ part).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(31);
+        // Neither 0, "never", nor NOTHING.
+        Self(parts.into_iter().fold(0, mix) | 2)
     }
 }
 

@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex};
 
 use schema::wire::frame::{HEADER, Header, Op, Status};
 
+use crate::local::filter::Filter;
 use crate::snapshot::Reader;
 use crate::source::{FULL_MS, Patience};
 
@@ -24,6 +25,7 @@ struct Seams {
     directory: PathBuf,
     patience: &'static Patience,
     reader: &'static Reader,
+    filter: &'static Filter,
 }
 
 thread_local! {
@@ -41,8 +43,13 @@ pub(crate) fn local_file(real: &CStr) -> CString {
 }
 
 /// This thread's snapshot.
-pub(crate) fn with_reader<T>(then: impl FnOnce(&Reader) -> T) -> T {
-    then(SEAMS.with_borrow(|seams| seams.as_ref().expect("a World").reader))
+pub(crate) fn reader() -> &'static Reader {
+    SEAMS.with_borrow(|seams| seams.as_ref().expect("a World").reader)
+}
+
+/// This thread's filter of local accounts.
+pub(crate) fn filter() -> &'static Filter {
+    SEAMS.with_borrow(|seams| seams.as_ref().expect("a World").filter)
 }
 
 /// This thread's patience.
@@ -108,7 +115,7 @@ impl World {
         let patience = Box::leak(Box::new(Patience::new(20 * FULL_MS)));
         let path = format!("{}/snapshot/", directory.display());
         let reader = Box::leak(Box::new(Reader::new(Box::leak(CString::new(path).unwrap().into_boxed_c_str()))));
-        let seams = Seams { directory, patience, reader };
+        let seams = Seams { directory, patience, reader, filter: Box::leak(Box::new(Filter::new())) };
         SEAMS.set(Some(seams.clone()));
         Self { seams, asked: Arc::default(), stop: Arc::default(), peer: None }
     }

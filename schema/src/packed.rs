@@ -8,6 +8,8 @@
 //! directory's range, exact lengths, valid names, absolute paths, a NUL where a string ends and nowhere else, no colon and no control
 //! character (a caller may print the field into a file of that syntax, or to a terminal).
 
+use core::mem::MaybeUninit;
+
 use crate::id::is_usable;
 
 /// Longest gecos, home and shell in bytes, without the NUL.
@@ -103,7 +105,7 @@ impl PasswdHead {
 
     /// Bytes of the strings with their NULs.
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub fn strings_len(&self) -> usize {
         // Four u16 and a constant cannot overflow a usize.
         usize::from(self.name_len)
@@ -119,29 +121,50 @@ impl PasswdHead {
     /// # Errors
     /// [`PackedError`] when `strings` is not exactly what this head describes.
     pub fn check_strings(&self, strings: &[u8]) -> Result<[usize; 5], PackedError> {
+        self.check(strings, crate::bytes::forbidden(strings), false)
+    }
+
+    /// The same, and copies them in the same pass. Not the rule of names if `name_known`: the caller compares it with a name that keeps the rule.
+    ///
+    /// # Errors
+    /// As [`Self::check_strings`]; `to` may then hold anything.
+    #[inline(never)]
+    pub fn copy_strings(
+        &self,
+        strings: &[u8],
+        to: &mut [MaybeUninit<u8>],
+        name_known: bool,
+    ) -> Result<[usize; 5], PackedError> {
+        if strings.len() != to.len() {
+            return Err(PackedError::Length);
+        }
+        self.check(strings, crate::bytes::copy_counting(strings, to), name_known)
+    }
+
+    #[inline(always)]
+    fn check(&self, strings: &[u8], forbidden: usize, name_known: bool) -> Result<[usize; 5], PackedError> {
         if strings.len() != self.strings_len() {
             return Err(PackedError::Length);
         }
-        let password = usize::from(self.name_len).saturating_add(1);
-        let gecos = password.saturating_add(PASSWORD_ELSEWHERE.len()).saturating_add(1);
-        let dir = gecos.saturating_add(usize::from(self.gecos_len)).saturating_add(1);
-        let shell = dir.saturating_add(usize::from(self.dir_len)).saturating_add(1);
+        // Five u16 and small numbers cannot overflow a usize.
+        let password = usize::from(self.name_len).wrapping_add(1);
+        let gecos = password.wrapping_add(PASSWORD_ELSEWHERE.len()).wrapping_add(1);
+        let dir = gecos.wrapping_add(usize::from(self.gecos_len)).wrapping_add(1);
+        let shell = dir.wrapping_add(usize::from(self.dir_len)).wrapping_add(1);
         let starts = [0, password, gecos, dir, shell];
         // Each string ends where the next starts; as many bytes that libc must not see as there are ends: so none inside.
         let ends = [password, gecos, dir, shell, strings.len()];
         let ended = ends.iter().all(|end| strings.get(end.wrapping_sub(1)) == Some(&0));
-        if !ended || crate::bytes::forbidden(strings) != ends.len() {
+        // A relative or empty home or shell would be taken for the root, or looked up where the program happens to stand.
+        let absolute = strings.get(dir) == Some(&b'/') && strings.get(shell) == Some(&b'/');
+        if !ended || !absolute || forbidden != ends.len() {
             return Err(PackedError::Field);
         }
-        let name = strings.get(..usize::from(self.name_len)).unwrap_or_default();
-        crate::name::check(name).map_err(|_| PackedError::Field)?;
-        // A relative or empty home or shell would be taken for the root, or looked up where the program happens to stand.
-        let [.., dir, shell] = starts;
-        if strings.get(dir) == Some(&b'/') && strings.get(shell) == Some(&b'/') {
-            Ok(starts)
-        } else {
-            Err(PackedError::Field)
+        if !name_known {
+            let name = strings.get(..usize::from(self.name_len)).unwrap_or_default();
+            crate::name::check(name).map_err(|_| PackedError::Field)?;
         }
+        Ok(starts)
     }
 }
 
@@ -200,7 +223,7 @@ impl GroupHead {
 
     /// Bytes of the strings with their NULs.
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub fn strings_len(&self) -> usize {
         (self.members_len as usize)
             .saturating_add(usize::from(self.name_len))
@@ -288,7 +311,7 @@ impl ShadowHead {
 
     /// Bytes of the strings with their NULs.
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub fn strings_len(&self) -> usize {
         usize::from(self.name_len) + usize::from(self.hash_len) + 2
     }
@@ -338,14 +361,14 @@ impl<'a> Gids<'a> {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn u32_at(bytes: &[u8], at: usize) -> Result<u32, PackedError> {
     let end = at.checked_add(4).ok_or(PackedError::Length)?;
     let part = bytes.get(at..end).and_then(|part| <[u8; 4]>::try_from(part).ok());
     part.map(u32::from_le_bytes).ok_or(PackedError::Length)
 }
 
-#[inline]
+#[inline(always)]
 fn u16_at(bytes: &[u8], at: usize) -> Result<u16, PackedError> {
     let end = at.checked_add(2).ok_or(PackedError::Length)?;
     let part = bytes.get(at..end).and_then(|part| <[u8; 2]>::try_from(part).ok());

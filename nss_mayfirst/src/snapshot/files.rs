@@ -93,19 +93,19 @@ impl Generation {
     }
 
     /// The word that named this pair.
-    #[inline]
+    #[inline(always)]
     pub(super) fn word(&self) -> u64 {
         self.word
     }
 
     /// The word of now.
-    #[inline]
+    #[inline(always)]
     pub(super) fn current_word(&self) -> u64 {
         self.load(WORD)
     }
 
     /// When the page was last maintained, in seconds of CLOCK_MONOTONIC.
-    #[inline]
+    #[inline(always)]
     pub(super) fn heartbeat(&self) -> u64 {
         self.load(HEARTBEAT)
     }
@@ -116,7 +116,7 @@ impl Generation {
     }
 
     /// Base and delta together.
-    #[inline]
+    #[inline(always)]
     pub(super) fn snapshot(&self) -> Option<Snapshot<'_>> {
         let delta = match &self.delta {
             Some(delta) => Some(delta.view()?),
@@ -125,7 +125,7 @@ impl Generation {
         Some(Snapshot::checked_before(self.base.view()?, delta))
     }
 
-    #[inline]
+    #[inline(always)]
     fn load(&self, at: usize) -> u64 {
         // SAFETY: mapped as long as self is in use.
         unsafe { self.control.word(at) }.map_or(NOTHING, |word: &AtomicU64| word.load(Ordering::Acquire))
@@ -163,7 +163,7 @@ impl File {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn view(&self) -> Option<View<'_>> {
         // SAFETY: mapped as long as self is in use; a published file is never written.
         View::new(unsafe { self.mapping.bytes() }, &self.header)

@@ -98,7 +98,7 @@ impl<T> Handover<T> {
     }
 
     /// Pins the current generation. `None`: there is none, or they change faster than we can look.
-    #[inline]
+    #[inline(always)]
     pub(super) fn pin<'a>(&'a self, pins: &'a Pins, stripe: usize, epochs: &AtomicU64) -> Option<Guard<'a, T>> {
         let epoch = pins.epoch(epochs);
         for _ in 0..TRIES {
@@ -116,7 +116,7 @@ impl<T> Handover<T> {
     }
 
     /// Whether a generation waits for its last reader.
-    #[inline]
+    #[inline(always)]
     pub(super) fn has_retired(&self) -> bool {
         let current = self.current.load(Ordering::Relaxed);
         let spare = self.slots.get(current.wrapping_sub(1) & 1);
@@ -237,7 +237,7 @@ impl Pins {
     }
 
     /// The number of this process; a child of a fork finds 0 and takes the next.
-    #[inline]
+    #[inline(always)]
     fn epoch(&self, epochs: &AtomicU64) -> u64 {
         match self.epoch.load(Ordering::Relaxed) {
             0 => self.first(epochs),
@@ -254,7 +254,7 @@ impl Pins {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn pin(&self, stripe: usize, slot: usize) -> Option<&AtomicU32> {
         self.stripes.get(stripe & MASK)?.0.get(slot)
     }
@@ -281,7 +281,7 @@ impl Drop for Lock<'_> {
 
 impl<T> Guard<'_, T> {
     /// The generation.
-    #[inline]
+    #[inline(always)]
     pub(super) fn value(&self) -> &T {
         // SAFETY: pinned while current, so full until the pin is gone.
         unsafe { self.slot.value() }
@@ -289,7 +289,7 @@ impl<T> Guard<'_, T> {
 }
 
 impl<T> Drop for Guard<'_, T> {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
         // In the child of a fork out of a signal handler the pin is gone already: taking it off would make it -1, for ever in use.
         if self.pins.epoch.load(Ordering::Relaxed) == self.epoch {

@@ -18,7 +18,7 @@ mod model;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
-#[cfg(not(all(loom, test)))]
-pub(crate) use self::reader::Reader;
 #[cfg(not(test))]
 pub(crate) use self::reader::SNAPSHOT;
+#[cfg(not(all(loom, test)))]
+pub(crate) use self::reader::{Pinned, Reader};

@@ -8,7 +8,7 @@ use schema::snapshot::control::{NOTHING, RETIRED, STALE_SECONDS};
 use schema::snapshot::pair::Snapshot;
 
 use super::files::{self, Generation};
-use super::handover::{Exchange, Handover, Pins};
+use super::handover::{Exchange, Guard, Handover, Pins};
 use crate::sys;
 
 /// How long after a failure to map the files (none there, no memory) nobody tries again.
@@ -30,6 +30,28 @@ pub(crate) struct Reader {
     pub(super) looked: AtomicU64,
 }
 
+/// A generation that stays mapped as long as this, and the moment when it was the newest.
+pub(crate) struct Pinned<'a> {
+    guard: Guard<'a, Generation>,
+    /// In milliseconds of the coarse clock.
+    now: u64,
+}
+
+impl Pinned<'_> {
+    /// Base and delta together.
+    #[inline(always)]
+    pub(crate) fn snapshot(&self) -> Option<Snapshot<'_>> {
+        self.guard.value().snapshot()
+    }
+
+    /// A number that differs between seconds and between generations.
+    #[inline(always)]
+    pub(crate) fn moment(&self) -> u64 {
+        // Never 0: the lowest bit.
+        self.guard.value().word().wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ self.now.wrapping_div(1000) << 1 | 1
+    }
+}
+
 /// The snapshot of this machine.
 #[cfg(not(test))]
 pub(crate) static SNAPSHOT: Reader = Reader::new(schema::snapshot::DIRECTORY);
@@ -47,22 +69,41 @@ impl Reader {
         }
     }
 
-    /// Calls `with` with the newest generation. `None`: there is none, or it cannot be mapped just now. `with` must not look up anything itself; a reference into
-    /// the snapshot does not outlive it.
-    #[inline]
-    pub(crate) fn current<R>(&self, with: impl FnOnce(&Snapshot<'_>) -> R) -> Option<R> {
+    /// The newest generation. `None`: there is none, or it cannot be mapped just now. Who holds it must not look up anything itself.
+    #[inline(always)]
+    pub(crate) fn current(&self) -> Option<Pinned<'_>> {
+        // SAFETY: null or a page that stays for ever, of zeros at first, which is a valid `Pins`; all its parts are atomics.
+        let Some(pins) = (unsafe { self.pins.load(Ordering::Acquire).as_ref() }) else {
+            return self.catch_up();
+        };
+        let Some(guard) = self.handover.pin(pins, sys::thread_number(), &self.epochs) else {
+            return self.catch_up();
+        };
+        let now = sys::coarse_ms();
+        // A retired generation is released by whoever comes by.
+        if self.handover.has_retired() || self.state(guard.value(), now) != State::Newest {
+            drop(guard);
+            return self.catch_up();
+        }
+        Some(Pinned { guard, now })
+    }
+
+    /// The newest generation, mapped if need be.
+    #[cold]
+    #[inline(never)]
+    fn catch_up(&self) -> Option<Pinned<'_>> {
         let pins = self.pins()?;
-        let stripe = sys::thread_number();
         if self.handover.has_retired() {
-            self.handover.tidy(pins, files::release);
+            sys::undisturbed(|| self.handover.tidy(pins, files::release));
         }
         for _ in 0..PATIENCE {
-            let guard = self.handover.pin(pins, stripe, &self.epochs);
-            let state = guard.as_ref().map_or(State::Other, |guard| self.state(guard.value()));
-            match (guard, state) {
-                (Some(guard), State::Newest) => return guard.value().snapshot().map(|it| with(&it)),
-                (_, State::Withdrawn) => return None,
-                (guard, _) => drop(guard),
+            let guard = self.handover.pin(pins, sys::thread_number(), &self.epochs);
+            let now = sys::coarse_ms();
+            match guard.map(|guard| (self.state(guard.value(), now), guard)) {
+                Some((State::Newest, guard)) => return Some(Pinned { guard, now }),
+                Some((State::Withdrawn, _)) => return None,
+                // The pin goes: the slot may have to be emptied.
+                Some((State::Other, _)) | None => {}
             }
             match self.refresh(pins) {
                 Exchange::Done => {}
@@ -73,31 +114,30 @@ impl Reader {
         None
     }
 
-    /// Calls `with` with the generation at hand, after [`Self::current`] had none: true before, so better than nothing. `None`: there was never one, or the
-    /// directory has withdrawn it.
+    /// The generation at hand, after [`Self::current`] had none: true before, so better than nothing. `None`: there was never one, or the directory has
+    /// withdrawn it.
     #[cold]
-    pub(crate) fn behind<R>(&self, with: impl FnOnce(&Snapshot<'_>) -> R) -> Option<R> {
+    #[inline(never)]
+    pub(crate) fn behind(&self) -> Option<Pinned<'_>> {
         let guard = self.handover.pin(self.pins()?, sys::thread_number(), &self.epochs)?;
-        match self.state(guard.value()) {
-            State::Withdrawn => None,
-            State::Newest | State::Other => guard.value().snapshot().map(|it| with(&it)),
-        }
+        let now = sys::coarse_ms();
+        (self.state(guard.value(), now) != State::Withdrawn).then_some(Pinned { guard, now })
     }
 
     /// Whether a generation is what the directory holds now.
-    #[inline]
-    fn state(&self, generation: &Generation) -> State {
+    #[inline(always)]
+    fn state(&self, generation: &Generation, now_ms: u64) -> State {
         match generation.current_word() {
+            word if word == generation.word() => self.heartbeat(generation, now_ms),
             NOTHING => State::Withdrawn,
-            word if word == generation.word() => self.heartbeat(generation),
             _ => State::Other,
         }
     }
 
     /// When nobody maintains the page, another may have taken its place: looks at the path, at most once in thirty seconds.
-    #[inline]
-    fn heartbeat(&self, generation: &Generation) -> State {
-        let now = sys::coarse_ms().wrapping_div(1000);
+    #[inline(always)]
+    fn heartbeat(&self, generation: &Generation, now_ms: u64) -> State {
+        let now = now_ms.wrapping_div(1000);
         if now.abs_diff(generation.heartbeat()) <= STALE_SECONDS {
             return State::Newest;
         }
@@ -110,10 +150,13 @@ impl Reader {
         if now.abs_diff(looked) <= STALE_SECONDS && looked != 0 {
             return State::Newest;
         }
-        self.looked.store(now, Ordering::Relaxed);
-        match generation.is_at(self.directory) {
+        match sys::undisturbed(|| generation.is_at(self.directory)) {
             // Removed, or not to be seen from here (chroot): what was true when it was mapped is the best there is.
-            None | Some(true) => State::Newest,
+            None | Some(true) => {
+                self.looked.store(now, Ordering::Relaxed);
+                State::Newest
+            }
+            // Not noted: who maps the other page looks once more.
             Some(false) => State::Other,
         }
     }

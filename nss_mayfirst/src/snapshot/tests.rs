@@ -20,10 +20,10 @@ enum Read<R> {
 }
 
 fn read<R>(reader: &Reader, with: impl Fn(&Snapshot<'_>) -> R) -> Read<R> {
-    if let Some(current) = reader.current(&with) {
-        return Read::Current(current);
+    if let Some(current) = reader.current() {
+        return Read::Current(with(&current.snapshot().unwrap()));
     }
-    reader.behind(&with).map_or(Read::Nothing, Read::Behind)
+    reader.behind().map_or(Read::Nothing, |behind| Read::Behind(with(&behind.snapshot().unwrap())))
 }
 
 fn uid_of_ana(reader: &Reader) -> Read<u32> {

@@ -4,10 +4,10 @@
 mod deadline;
 mod socket;
 
-use schema::snapshot::pair::Snapshot;
 use schema::wire::frame::Op;
 
 use crate::buffer::Space;
+use crate::snapshot::Pinned;
 use crate::status::Failure;
 use crate::sys::Errno;
 
@@ -24,26 +24,27 @@ pub(crate) enum Question<'a> {
     Id(Op, u32),
 }
 
-/// Reads the newest published generation. `None`, from it or from `with`: ask the socket.
-#[inline]
-pub(crate) fn published<T>(with: impl FnOnce(&Snapshot<'_>) -> Option<T>) -> Option<T> {
-    with_reader(|reader| reader.current(with)).flatten()
+/// The newest published generation. `None`: ask the socket.
+#[inline(always)]
+pub(crate) fn published() -> Option<Pinned<'static>> {
+    reader().current()
 }
 
-/// Reads the generation at hand, though there is a newer one, after the socket did not answer either.
+/// The generation at hand, though there is a newer one: when the socket did not answer either.
 #[cold]
-pub(crate) fn published_before<T>(with: impl FnOnce(&Snapshot<'_>) -> Option<T>) -> Option<T> {
-    with_reader(|reader| reader.behind(with)).flatten()
+#[inline(never)]
+pub(crate) fn published_before() -> Option<Pinned<'static>> {
+    reader().behind()
 }
 
 #[cfg(not(test))]
-#[inline]
-fn with_reader<T>(then: impl FnOnce(&crate::snapshot::Reader) -> T) -> T {
-    then(&crate::snapshot::SNAPSHOT)
+#[inline(always)]
+fn reader() -> &'static crate::snapshot::Reader {
+    &crate::snapshot::SNAPSHOT
 }
 
 #[cfg(test)]
-use crate::testing::with_reader;
+use crate::testing::reader;
 
 /// Asks the socket with a deadline of its own. `None`: there is no such entry, for certain.
 pub(crate) fn ask(question: Question<'_>) -> Result<Option<impl Record + use<>>, Fault> {

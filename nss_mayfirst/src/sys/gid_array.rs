@@ -84,8 +84,10 @@ impl<'a> GidArray<'a> {
         let wanted = self.limit.map_or(doubled, |limit| doubled.min(limit));
         let bytes = wanted.checked_mul(size_of::<libc::gid_t>()).ok_or(Errno::ENOMEM)?;
         let size = c_long::try_from(wanted).map_err(|_| Errno::ENOMEM)?;
+        let errno = Errno::last();
         // SAFETY: null or from malloc (promise of `from_c`); `bytes` is not 0, since the limit is above the fill.
         let grown = unsafe { libc::realloc((*self.array).cast(), bytes) };
+        errno.set();
         if grown.is_null() {
             return Err(Errno::ENOMEM);
         }

@@ -14,13 +14,11 @@ use crate::testing::{Asked, World};
 /// As the exported `get*ent_r`, but on a list of this test's own.
 pub(super) fn next<E: crate::entry::Entry + Line>(walk: &Walk, len: usize) -> Answer {
     call(len, |entry: *mut E, buffer, errno| {
+        // SAFETY: a place for it.
+        let into = unsafe { &mut *entry.cast::<std::mem::MaybeUninit<E>>() };
         // SAFETY: `len` bytes.
-        match walk.next(unsafe { Buffer::new(buffer, len) }) {
-            Ok(next) => {
-                // SAFETY: a place for it.
-                unsafe { entry.write(next) };
-                1
-            }
+        match walk.next(unsafe { Buffer::new(buffer, len) }, into) {
+            Ok(()) => 1,
             Err(failure) => {
                 if let Some(value) = failure.errno() {
                     // SAFETY: a place for it.

@@ -26,7 +26,7 @@ pub struct Hash {
 impl Key {
     /// The hash of a name of any length; names above 32 bytes are in no index.
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub fn name(self, name: &[u8]) -> Hash {
         let (a, b) = ends(name);
         let len = (name.len() as u64).wrapping_mul(MIX[0]);
@@ -42,7 +42,7 @@ impl Key {
 
     /// The hash of a uid or gid. The tag is the id itself: a match needs no further comparison.
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub fn id(self, id: u32) -> Hash {
         let hash = fold(u64::from(id) ^ self.0, self.1 ^ MIX[0]);
         let hash = fold(hash ^ self.1, MIX[2]);
@@ -114,14 +114,14 @@ impl Default for Checksum {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn fold(a: u64, b: u64) -> u64 {
     let product = u128::from(a).wrapping_mul(u128::from(b));
     (product as u64) ^ ((product >> 64) as u64)
 }
 
 /// The first and the last bytes of a name as two words; they overlap in the middle, so that no byte of up to sixteen is left out.
-#[inline]
+#[inline(always)]
 fn ends(name: &[u8]) -> (u64, u64) {
     if let (Some(first), Some(last)) = (name.first_chunk::<8>(), name.last_chunk::<8>()) {
         (u64::from_le_bytes(*first), u64::from_le_bytes(*last))
@@ -134,7 +134,7 @@ fn ends(name: &[u8]) -> (u64, u64) {
 }
 
 /// Bytes 8 to 24 of a name of more than sixteen bytes, or the sixteen before the last eight, whichever comes first.
-#[inline]
+#[inline(always)]
 fn middle(name: &[u8]) -> Option<(u64, u64)> {
     let start = 8.min(name.len().checked_sub(17)?.saturating_add(1));
     let (first, rest) = name.get(start..)?.split_first_chunk::<8>()?;

@@ -141,6 +141,7 @@ pub struct Span {
 
 impl Span {
     /// The first byte after it. Cannot overflow in a header that was [parsed](Header::parse).
+    #[inline(always)]
     #[must_use]
     pub const fn end(self) -> usize {
         self.start.saturating_add(self.len)
@@ -288,7 +289,7 @@ impl Header {
 
     /// Where a section is.
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub const fn span(&self, section: Section) -> Span {
         // As an array pattern, because indexing could panic.
         let [logins, groups, login_stride, group_stride, tombstones, login_names, login_ids, group_names, group_ids] =

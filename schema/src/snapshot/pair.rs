@@ -33,7 +33,7 @@ impl<'a> Snapshot<'a> {
 
     /// As [`Self::new`], for a pair that was checked when it was mapped: a look-up need not do it again.
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub fn checked_before(base: View<'a>, delta: Option<View<'a>>) -> Self {
         Self { base, delta }
     }
@@ -64,7 +64,7 @@ impl<'a> Snapshot<'a> {
 
     /// The packed gids of the login of this name, each inside the directory's range (`initgroups`).
     #[must_use]
-    #[inline]
+    #[inline(never)]
     pub fn initgroups(&self, name: &[u8]) -> Answer<Gids<'a>> {
         match self.login_by_name(name).map(|login| login.gids()) {
             Answer::Found(Some(gids)) => Answer::Found(gids),
@@ -75,45 +75,47 @@ impl<'a> Snapshot<'a> {
 
     /// The login of this name (`getpwnam`).
     #[must_use]
-    #[inline]
+    #[inline(never)]
     pub fn login_by_name(&self, name: &[u8]) -> Answer<Login<'a>> {
         self.by_name(name)
     }
 
     /// The login of this uid (`getpwuid`).
     #[must_use]
-    #[inline]
+    #[inline(never)]
     pub fn login_by_uid(&self, uid: u32) -> Answer<Login<'a>> {
         self.by_id(uid)
     }
 
     /// The group of this name (`getgrnam`).
     #[must_use]
-    #[inline]
+    #[inline(never)]
     pub fn group_by_name(&self, name: &[u8]) -> Answer<Group<'a>> {
         self.by_name(name)
     }
 
     /// The group of this gid (`getgrgid`).
     #[must_use]
-    #[inline]
+    #[inline(never)]
     pub fn group_by_gid(&self, gid: u32) -> Answer<Group<'a>> {
         self.by_id(gid)
     }
 
     /// The login with the lowest uid above `after` (`getpwent`). [`Answer::Absent`]: that was the last.
     #[must_use]
+    #[inline(never)]
     pub fn login_after(&self, after: u32) -> Answer<Login<'a>> {
         self.after(after)
     }
 
     /// The group with the lowest gid above `after` (`getgrent`).
     #[must_use]
+    #[inline(never)]
     pub fn group_after(&self, after: u32) -> Answer<Group<'a>> {
         self.after(after)
     }
 
-    #[inline]
+    #[inline(always)]
     fn by_name<K: Kind<'a>>(&self, name: &[u8]) -> Answer<K> {
         if name.is_empty() || name.len() > MAX_LEN {
             return Answer::Absent;
@@ -121,33 +123,30 @@ impl<'a> Snapshot<'a> {
         self.ask(|view| view.header().key.name(name), |view, hash| view.by_name(name, hash))
     }
 
-    #[inline]
+    #[inline(always)]
     fn by_id<K: Kind<'a>>(&self, id: u32) -> Answer<K> {
         self.ask(|view| view.header().key.id(id), |view, hash| view.by_id(id, hash))
     }
 
     /// The delta, then the base. A delta has the key of its base unless its names would not fit, so one hash does for both.
-    #[inline]
+    #[inline(always)]
     fn ask<K>(
         &self,
         hash_for: impl Fn(&View<'a>) -> super::hash::Hash,
         look_up: impl Fn(&View<'a>, super::hash::Hash) -> Lookup<K>,
     ) -> Answer<K> {
         let hash = hash_for(&self.base);
-        if let Some(delta) = &self.delta {
-            let same_key = delta.header().key == self.base.header().key;
-            match look_up(delta, if same_key { hash } else { hash_for(delta) }) {
+        // One loop, not two calls: half the code in a module that everybody loads.
+        let mut view = self.delta.as_ref().unwrap_or(&self.base);
+        loop {
+            let same_key = view.header().key == self.base.header().key;
+            match look_up(view, if same_key { hash } else { hash_for(view) }) {
                 Lookup::Here(entry) => return Answer::Found(entry),
                 Lookup::Gone => return Answer::Absent,
                 Lookup::Damaged => return Answer::Unusable,
-                Lookup::Nothing => {}
+                Lookup::Nothing if core::ptr::eq(view, &self.base) => return Answer::Absent,
+                Lookup::Nothing => view = &self.base,
             }
-        }
-        match look_up(&self.base, hash) {
-            Lookup::Here(entry) => Answer::Found(entry),
-            Lookup::Nothing => Answer::Absent,
-            // A base has no tombstones.
-            Lookup::Gone | Lookup::Damaged => Answer::Unusable,
         }
     }
 
