@@ -92,6 +92,11 @@ pub trait Directory: Send + Sync {
         std::future::pending::<()>().await;
     }
 
+    /// A generation that has everything in it that is committed now: what a reader that may be behind has not seen yet is asked of the primary.
+    async fn committed(&self) -> Result<Generation, DirectoryError> {
+        self.generation().await
+    }
+
     /// Puts down what this host says of itself, in place of what it said before. A directory of one host keeps nothing.
     async fn report(&self, _report: &HostReport) -> Result<(), DirectoryError> {
         Ok(())

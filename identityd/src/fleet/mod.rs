@@ -65,7 +65,7 @@ impl Host {
         let source = self.cache().source();
         let asked = source.ask(Lane::Reserved, |directory| async move {
             // In this order: what is committed later than this may be missing from a report that comes later still.
-            Ok((directory.generation().await?, directory.fleet().await?))
+            Ok((directory.committed().await?, directory.fleet().await?))
         });
         let (newest, reported) = asked.await.map_err(|error| error.to_string())?;
         Ok(Fleet::new(newest, reported, self.own_report()))

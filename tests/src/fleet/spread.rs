@@ -19,7 +19,9 @@ pub struct Written {
 pub struct Spread(Vec<Duration>);
 
 impl Spread {
-    fn new(mut times: Vec<Duration>) -> Self {
+    /// Of these times.
+    #[must_use]
+    pub fn new(mut times: Vec<Duration>) -> Self {
         times.sort_unstable();
         Self(times)
     }

@@ -5,6 +5,7 @@
 mod check;
 mod error;
 mod feed;
+mod fleet;
 mod migrate;
 mod node;
 mod noticed;

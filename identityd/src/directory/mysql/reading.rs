@@ -16,6 +16,7 @@ use super::queries::{Query, Value};
 use super::stock::MysqlStock;
 use super::{FeedQueries, MysqlDirectory};
 use crate::accounts::key::AuthorizedKey;
+use crate::directory::fleet::{HostName, HostReport, Reported};
 use crate::directory::sql::{Columns, group, login};
 use crate::directory::{Changes, Directory, DirectoryError, Entry, Stock};
 
@@ -135,6 +136,22 @@ impl Directory for MysqlDirectory {
 
     async fn generation(&self) -> Result<Generation, DirectoryError> {
         self.inner.generation().await.map(Generation)
+    }
+
+    async fn committed(&self) -> Result<Generation, DirectoryError> {
+        self.number_changes().await
+    }
+
+    async fn report(&self, report: &HostReport) -> Result<(), DirectoryError> {
+        self.store_report(report).await
+    }
+
+    async fn fleet(&self) -> Result<Vec<Reported>, DirectoryError> {
+        self.hosts().await
+    }
+
+    async fn forget_host(&self, host: &HostName) -> Result<bool, DirectoryError> {
+        self.remove_host(host).await
     }
 
     async fn changes_after(&self, since: Generation, limit: u32) -> Result<Changes, DirectoryError> {

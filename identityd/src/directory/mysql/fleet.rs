@@ -1,0 +1,94 @@
+//! The list of hosts: the table `fleet`, written through a procedure (`schema/sql/mysql/0005_fleet.sql`, `docs/fleet.md`).
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use schema::record::Generation;
+use sqlx::mysql::MySqlRow;
+
+use super::node::Role;
+use super::queries::{Query, Value};
+use super::{FeedQueries, MysqlDirectory};
+use crate::directory::DirectoryError;
+use crate::directory::fleet::{HostName, HostReport, Reported};
+use crate::directory::sql::Columns;
+
+impl MysqlDirectory {
+    /// One statement to the primary of last time; it is looked for only when that one refuses.
+    pub(super) async fn store_report(&self, report: &HostReport) -> Result<(), DirectoryError> {
+        if !self.has_own_tables() {
+            return Ok(());
+        }
+        let query = query(
+            "CALL fleet_report(?, ?, ?, ?, ?, ?)",
+            &["host", "generation", "newest", "stale", "version", "trouble"],
+        );
+        let number = |number: u64| Value::Number(i64::try_from(number).unwrap_or(i64::MAX));
+        let values = [
+            ("host", Value::Text(report.host.as_str())),
+            ("generation", number(report.generation.0)),
+            ("newest", number(report.newest.0)),
+            ("stale", number(report.stale.as_secs().min(u32::MAX.into()))),
+            ("version", Value::Text(&report.version)),
+            ("trouble", Value::Text(&report.trouble)),
+        ];
+        self.on_primary(&query, &values).await.map(drop)
+    }
+
+    /// All hosts, as the nearest server has them: one that is behind makes somebody wait longer, never too short.
+    pub(super) async fn hosts(&self) -> Result<Vec<Reported>, DirectoryError> {
+        if !self.has_own_tables() {
+            return Err(DirectoryError::Refused(
+                "tables of somebody else ([directory.queries]) have no list of hosts: wait on each host by itself"
+                    .into(),
+            ));
+        }
+        let query = query(
+            "SELECT host, generation, newest, stale, version, trouble, \
+             greatest(0, timestampdiff(SECOND, reported_at, utc_timestamp(6))) AS age FROM fleet ORDER BY host LIMIT 10000",
+            &[],
+        );
+        Ok(self.inner.ask(Role::Reader, &query, &[]).await?.iter().filter_map(reported).collect())
+    }
+
+    /// Removes a host's row.
+    pub(super) async fn remove_host(&self, host: &HostName) -> Result<bool, DirectoryError> {
+        let there = self.hosts().await?.iter().any(|reported| reported.report.host == *host);
+        let query = query("CALL fleet_forget(?)", &["host"]);
+        self.on_primary(&query, &[("host", Value::Text(host.as_str()))]).await?;
+        Ok(there)
+    }
+
+    fn has_own_tables(&self) -> bool {
+        matches!(self.inner.queries.feed, FeedQueries::Own { .. })
+    }
+
+    async fn on_primary(&self, query: &Query, values: &[(&str, Value<'_>)]) -> Result<Vec<MySqlRow>, DirectoryError> {
+        let last = self.inner.primary.load(Ordering::Relaxed);
+        let node = |at: usize| self.inner.nodes.get(at).ok_or_else(|| self.inner.nowhere("no such server"));
+        match node(last)?.rows(Role::Reader, query, values).await {
+            Ok(rows) => Ok(rows),
+            // It is away, or has become a replica. Saying the same twice is no harm.
+            Err(_) => node(self.inner.find_primary().await?)?.rows(Role::Reader, query, values).await,
+        }
+    }
+}
+
+fn query(text: &str, parameters: &[&str]) -> Query {
+    Query { text: text.into(), parameters: parameters.iter().map(|name| (*name).to_owned()).collect() }
+}
+
+/// A host as it is in the directory, if it is one.
+fn reported(row: &MySqlRow) -> Option<Reported> {
+    let text = |name: &str| String::from_utf8_lossy(&row.bytes(name)).into_owned();
+    let number = |name: &str| row.number(name).ok().flatten().and_then(|number| u64::try_from(number).ok());
+    let report = HostReport {
+        host: text("host").parse().ok()?,
+        generation: Generation(number("generation")?),
+        newest: Generation(number("newest").unwrap_or(0)),
+        stale: Duration::from_secs(number("stale").unwrap_or(0)),
+        version: text("version"),
+        trouble: text("trouble"),
+    };
+    Some(Reported { report: report.bounded(), age: Duration::from_secs(number("age")?) })
+}
