@@ -153,11 +153,12 @@ impl PasswdHead {
         let shell = dir.wrapping_add(usize::from(self.dir_len)).wrapping_add(1);
         let starts = [0, password, gecos, dir, shell];
         // Each string ends where the next starts; as many bytes that libc must not see as there are ends: so none inside.
-        let ends = [password, gecos, dir, shell, strings.len()];
-        let ended = ends.iter().all(|end| strings.get(end.wrapping_sub(1)) == Some(&0));
+        // All five are read whatever the first says: no jumps.
+        let last = |end: usize| strings.get(end.wrapping_sub(1)).copied().unwrap_or(u8::MAX);
+        let ended = last(password) | last(gecos) | last(dir) | last(shell) | last(strings.len()) == 0;
         // A relative or empty home or shell would be taken for the root, or looked up where the program happens to stand.
         let absolute = strings.get(dir) == Some(&b'/') && strings.get(shell) == Some(&b'/');
-        if !ended || !absolute || forbidden != ends.len() {
+        if !ended || !absolute || forbidden != starts.len() {
             return Err(PackedError::Field);
         }
         if !name_known {

@@ -25,7 +25,7 @@ pub(crate) enum Question<'a> {
 }
 
 /// The newest published generation. `None`: ask the socket.
-#[inline(always)]
+#[inline(never)]
 pub(crate) fn published() -> Option<Pinned<'static>> {
     reader().current()
 }

@@ -40,6 +40,13 @@ impl Key {
         Hash { place: (hash >> 32) as u32, step: tag | 1, tag }
     }
 
+    /// The same out of line, for where it is seldom needed.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn name_seldom(self, name: &[u8]) -> Hash {
+        self.name(name)
+    }
+
     /// The hash of a uid or gid. The tag is the id itself: a match needs no further comparison.
     #[must_use]
     #[inline(always)]

@@ -120,22 +120,24 @@ impl<'a> Snapshot<'a> {
         if name.is_empty() || name.len() > MAX_LEN {
             return Answer::Absent;
         }
-        self.ask(|view| view.header().key.name(name), |view, hash| view.by_name(name, hash))
+        let hash = self.base.header().key.name(name);
+        self.ask(hash, |view| view.header().key.name_seldom(name), |view, hash| view.by_name(name, hash))
     }
 
     #[inline(always)]
     fn by_id<K: Kind<'a>>(&self, id: u32) -> Answer<K> {
-        self.ask(|view| view.header().key.id(id), |view, hash| view.by_id(id, hash))
+        let hash = self.base.header().key.id(id);
+        self.ask(hash, |view| view.header().key.id(id), |view, hash| view.by_id(id, hash))
     }
 
     /// The delta, then the base. A delta has the key of its base unless its names would not fit, so one hash does for both.
     #[inline(always)]
     fn ask<K>(
         &self,
+        hash: super::hash::Hash,
         hash_for: impl Fn(&View<'a>) -> super::hash::Hash,
         look_up: impl Fn(&View<'a>, super::hash::Hash) -> Lookup<K>,
     ) -> Answer<K> {
-        let hash = hash_for(&self.base);
         // One loop, not two calls: half the code in a module that everybody loads.
         let mut view = self.delta.as_ref().unwrap_or(&self.base);
         loop {
