@@ -42,7 +42,7 @@ struct State {
 pub enum Fault {
     /// It is down: another one is asked, and this one is left alone for a while.
     Down(DirectoryError),
-    /// It answers, but not this question (it is behind, or cannot be written): another one is asked.
+    /// It answers, but not this question (it is behind, lacks a table, or cannot be written): another one is asked.
     Elsewhere(DirectoryError),
     /// This is the answer; another server is not asked (a wrong password is never tried twice).
     Final(DirectoryError),
@@ -52,6 +52,7 @@ impl From<DirectoryError> for Fault {
     fn from(error: DirectoryError) -> Self {
         match error {
             DirectoryError::Unavailable { .. } => Self::Down(error),
+            DirectoryError::Damaged { .. } => Self::Elsewhere(error),
             other => Self::Final(other),
         }
     }

@@ -44,6 +44,7 @@ GRANT SELECT (uid, name, gid, gecos, home, shell, status, last_change, min_days,
     ON login TO 'identityd'@'%';
 GRANT SELECT ON membership TO 'identityd'@'%';
 GRANT SELECT ON unix_group TO 'identityd'@'%';
+GRANT SELECT ON derived_group TO 'identityd'@'%';
 GRANT SELECT ON login_capability TO 'identityd'@'%';
 GRANT SELECT ON group_member TO 'identityd'@'%';
 GRANT SELECT ON ssh_key TO 'identityd'@'%';

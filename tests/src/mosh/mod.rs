@@ -7,6 +7,7 @@ mod daemon;
 mod expect;
 mod files;
 mod login;
+mod mariadb;
 mod services;
 mod wire;
 mod wiring;
@@ -22,6 +23,7 @@ pub use build::Builder;
 pub use command::{Call, Output, Running};
 pub use daemon::Daemon;
 pub use login::Login;
+pub use mariadb::MariaDb;
 pub use services::{Auth, Sshd};
 pub use wire::Wire;
 

@@ -17,7 +17,8 @@ mod code {
     pub(super) const SIGNAL: u16 = 1644;
     pub(super) const CHECK_MARIADB: u16 = 4025;
     pub(super) const CHECK_MYSQL: u16 = 3819;
-    pub(super) const ACCESS: [u16; 8] = [1044, 1045, 1142, 1143, 1227, 1370, 1698, 4151];
+    pub(super) const ACCESS: [u16; 4] = [1044, 1045, 1698, 4151];
+    pub(super) const GRANT: [u16; 4] = [1142, 1143, 1227, 1370];
     pub(super) const SHAPE: [u16; 5] = [1049, 1054, 1146, 1305, 1318];
     pub(super) const READ_ONLY: [u16; 2] = [1290, 1836];
     pub(super) const CROWDED: [u16; 3] = [1040, 1203, 1226];
@@ -67,8 +68,16 @@ fn said(directory: &str, number: u16, text: &str) -> DirectoryError {
         number if code::ACCESS.contains(&number) => unavailable(format!(
             "{text}; check user, password and grants (schema/sql/mysql/0004_users.sql; ALTER USER … IDENTIFIED BY … ACCOUNT UNLOCK)"
         )),
+        // The server is well; one question can never be answered.
+        number if code::GRANT.contains(&number) => DirectoryError::Damaged {
+            directory: directory.into(),
+            reason: format!("{text}; give the account what schema/sql/mysql/0004_users.sql gives it"),
+        },
         number if code::SHAPE.contains(&number) => {
-            unavailable(format!("{text}; make or complete its tables with: identityctl schema apply"))
+            DirectoryError::Damaged {
+                directory: directory.into(),
+                reason: format!("{text}; make or complete its tables with: identityctl schema apply"),
+            }
         }
         _ => unavailable(format!("it says: {text} (error {number})")),
     }

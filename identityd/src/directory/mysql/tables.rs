@@ -199,9 +199,11 @@ fn statements(text: &str) -> Vec<&str> {
     cuts.windows(2).filter_map(|pair| text.get(pair[0]..pair[1])).map(str::trim).collect()
 }
 
-/// Without line ends, indents and the semicolon: the server keeps a body as it was sent, but not every client sends it alike.
+/// Without comments, line ends, indents and the semicolon: the server keeps a body as it was sent, but not every client sends it alike (mariadb leaves
+/// comments out).
 fn squeeze(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ").trim_end_matches(';').to_owned()
+    let code: Vec<&str> = text.lines().filter(|line| !line.trim_start().starts_with("--")).collect();
+    code.join(" ").split_whitespace().collect::<Vec<_>>().join(" ").trim_end_matches(';').to_owned()
 }
 
 #[cfg(test)]
