@@ -48,6 +48,13 @@ fn number(value: f64) -> String {
     }
 }
 
+/// `id` itself, with the empty module, is more than `true`.
+fn floor(table: &Table) -> String {
+    let at = |measure| table.value("empty", 10_000, measure, "nsswitch");
+    let floor = at("id").zip(at("true")).map(|(id, nothing)| id / nothing);
+    floor.map(|floor| format!("with the empty module: {floor:.2}")).unwrap_or_default()
+}
+
 fn goals(table: &Table) -> Vec<Goal> {
     let at = |peer: &str, size: u32, kind: &str, level: &str| table.value(peer, size, kind, level);
     let ours = |size, kind: &str| at("mayfirst", size, kind, "dispatch");
@@ -116,12 +123,16 @@ fn goals(table: &Table) -> Vec<Goal> {
             us(at("extrausers", 1000, "first", "nsswitch")),
             1.0,
         ),
-        ratio(
-            "`id LOGIN` by `true`",
-            us(at("mayfirst", 10_000, "id", "nsswitch")),
-            us(at("mayfirst", 10_000, "true", "nsswitch")),
-            1.3,
-        ),
+        Goal {
+            how: floor(table),
+            ..ratio(
+                "`id LOGIN` by `true`",
+                us(at("mayfirst", 10_000, "id", "nsswitch")),
+                us(at("mayfirst", 10_000, "true", "nsswitch")),
+                1.3,
+            )
+        },
+        plain("stripped library", table.fact_number("libnss_mayfirst.so.2"), 65536.0, "bytes"),
         plain(
             "visible in a running process, 100,000, median",
             at("mayfirst", 100_000, "seen running", "nsswitch"),

@@ -125,6 +125,11 @@ impl Table {
         self.rows.iter().filter(|row| row.peer == "machine" && row.value.is_none())
     }
 
+    /// The number that a fact begins with.
+    pub(super) fn fact_number(&self, name: &str) -> Option<f64> {
+        self.facts().find(|row| row.measure == name)?.note.split(' ').next()?.parse().ok()
+    }
+
     /// What was measured of the machine under this prefix: the rest of the name, and the number.
     pub(super) fn facts_of<'t>(&'t self, prefix: &'t str) -> impl Iterator<Item = (&'t str, f64)> {
         let of = move |row: &'t Row| Some((row.measure.strip_prefix(prefix)?, row.value?));
