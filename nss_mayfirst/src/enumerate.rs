@@ -45,6 +45,7 @@ impl Walk {
     }
 
     /// Back to the start, and the page given back: both `set*ent` and `end*ent`. Asks nobody.
+    #[inline(never)]
     pub(crate) fn rewind(&self) -> Outcome {
         *self.hold(&Deadline::new())?.place() = Place::START;
         Ok(())
@@ -145,6 +146,7 @@ impl Walk {
         Ok(Step::To(page.cursor, servable))
     }
 
+    #[inline(never)]
     fn hold(&self, deadline: &Deadline) -> Outcome<Held<'_>> {
         let me = sys::caller();
         loop {

@@ -58,21 +58,27 @@ fn read(pinned: &Pinned<'_>, name: &[u8], primary: u32, groups: &mut GidArray<'_
     };
     let filter = local::filter();
     let identity = Identity { name, id: None, gid: None };
-    let local = filter.may_hit(pinned.moment(), Sort::Login, identity)
-        || Gids::parse(gids).ok()?.iter().any(|gid| filter.may_be_group(gid));
-    let outcome = if local {
-        sys::undisturbed(|| {
-            Local::new(local::PASSWD).refuse(identity)?;
-            append(gids, primary, groups)
-        })
+    let outcome = if filter.may_hit(pinned.moment(), Sort::Login, identity) {
+        local::refuse_exactly(local::PASSWD, identity)
     } else {
-        append_published(gids, primary, groups)
+        Ok(())
     };
+    let outcome = outcome.and_then(|()| append_published(gids, primary, groups));
     // Of a snapshot nothing is unavailable but what is damaged.
     if matches!(outcome, Err(Failure::Unavailable(_))) { None } else { Some(outcome) }
 }
 
-/// None of them is local.
+/// Whether a gid is a local group's, by the file.
+#[cold]
+fn is_local(gid: u32) -> Outcome<bool> {
+    match local::refuse_exactly(local::GROUP, Identity { name: &[], id: Some(gid), gid: None }) {
+        Ok(()) => Ok(false),
+        Err(Failure::NotFound) => Ok(true),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// After [`local::filter::Filter::may_hit`] at this moment.
 #[inline(always)]
 fn append_published(gids: &[u8], primary: u32, groups: &mut GidArray<'_>) -> Outcome {
     let before = groups.len();
@@ -83,6 +89,7 @@ fn append_published(gids: &[u8], primary: u32, groups: &mut GidArray<'_>) -> Out
         let pushed = match order.is_new(gid) {
             Ok(_) if !is_usable(gid) => Err(Fault::Protocol.into()),
             Ok(new) if !new || gid == primary || groups.contains(before, gid) => Ok(true),
+            Ok(_) if local::filter().may_be_group(gid) && is_local(gid) != Ok(false) => is_local(gid),
             Ok(_) => groups.push(gid).map_err(|_| Failure::NoMemory),
             Err(fault) => Err(fault.into()),
         };

@@ -61,17 +61,37 @@ impl Errno {
 /// Runs a call with cancellation off, so that a cancelled thread leaves no descriptor and no lock behind, and with errno as it was
 /// afterwards.
 pub(crate) fn undisturbed<T>(call: impl FnOnce() -> T) -> T {
-    let errno = Errno::last();
-    let mut before = 0;
-    // SAFETY: a valid state and a valid place for the old one.
-    let disabled = unsafe { pthread_setcancelstate(CANCEL_DISABLE, &raw mut before) } == 0;
+    let quiet = Quiet::begin();
     let result = call();
-    if disabled {
-        // SAFETY: the state that was there, and null for "don't tell".
-        unsafe { pthread_setcancelstate(before, core::ptr::null_mut()) };
-    }
-    errno.set();
+    quiet.end();
     result
+}
+
+/// What [`undisturbed`] puts back.
+struct Quiet {
+    errno: Errno,
+    /// The cancel state of before, if it could be changed.
+    cancel: Option<c_int>,
+}
+
+impl Quiet {
+    #[inline(never)]
+    fn begin() -> Self {
+        let errno = Errno::last();
+        let mut before = 0;
+        // SAFETY: a valid state and a valid place for the old one.
+        let disabled = unsafe { pthread_setcancelstate(CANCEL_DISABLE, &raw mut before) } == 0;
+        Self { errno, cancel: disabled.then_some(before) }
+    }
+
+    #[inline(never)]
+    fn end(self) {
+        if let Some(before) = self.cancel {
+            // SAFETY: the state that was there, and null for "don't tell".
+            unsafe { pthread_setcancelstate(before, core::ptr::null_mut()) };
+        }
+        self.errno.set();
+    }
 }
 
 /// A name that C hands over, no further read than a name can be long: the rest makes it invalid anyway.

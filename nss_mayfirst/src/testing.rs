@@ -1,7 +1,6 @@
 //! What the unit tests share: a peer that speaks frames over a private socket, and private files of accounts; in `caller`, libc's side.
 
 pub(crate) mod caller;
-#[cfg(not(loom))]
 pub(crate) mod published;
 pub(crate) mod records;
 
@@ -157,7 +156,6 @@ impl World {
     }
 
     /// Snapshot files beside the socket. Nothing is published yet.
-    #[cfg(not(loom))]
     pub(crate) fn publishing(&self) -> published::Published {
         published::Published::at(self.seams.directory.join("snapshot"))
     }

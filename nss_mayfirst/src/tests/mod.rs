@@ -5,5 +5,4 @@ mod initgroups;
 mod lists;
 mod lookups;
 mod patience;
-#[cfg(not(loom))]
 mod snapshot;
