@@ -1,12 +1,17 @@
 //! The configuration file: every key documented (`docs/configuration.md`), unknown keys refused.
 
 mod error;
+mod ldap;
 mod mysql;
 mod sections;
 mod services;
 mod span;
 
 pub use error::ConfigError;
+pub use ldap::{
+    LdapAttributes, LdapCapability, LdapCase, LdapConfig, LdapFeed, LdapMatch, LdapPasswordChange, LdapReferrals,
+    LdapSasl, LdapScope, LdapTemplates, LdapTls,
+};
 pub use mysql::{Address, MysqlConfig, MysqlQueries};
 pub use sections::{
     Access, Auth, Cache, DirectoryConfig, Fleet, Home, Log, LogFormat, LogLevel, Metrics, MetricsListen, Nss,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use schema::name::{GroupName, LoginName};
 
-use super::{MysqlConfig, Span};
+use super::{LdapConfig, MysqlConfig, Span};
 use crate::directory::fleet::HostName;
 
 /// A key and what is wrong with its value.
@@ -29,6 +29,8 @@ pub enum DirectoryConfig {
     },
     /// MariaDB or MySQL.
     Mysql(Box<MysqlConfig>),
+    /// LDAP.
+    Ldap(Box<LdapConfig>),
 }
 
 fn directory_db() -> PathBuf {
@@ -60,24 +62,27 @@ impl DirectoryConfig {
                 between("directory.timeout", *timeout, Span::millis(50), Span::secs(30))
             }
             Self::Mysql(mysql) => mysql.check(),
+            Self::Ldap(ldap) => ldap.check(),
         }
     }
 
-    /// `sqlite` or `mysql`.
+    /// `sqlite`, `mysql` or `ldap`.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Sqlite { .. } => "sqlite",
             Self::Mysql(_) => "mysql",
+            Self::Ldap(_) => "ldap",
         }
     }
 
-    /// Where it is, for people: a path, or a database and its servers.
+    /// Where it is, for people: a path, a database and its servers, or the nearest server and the suffix.
     #[must_use]
     pub fn location(&self) -> String {
         match self {
             Self::Sqlite { path, .. } => path.display().to_string(),
             Self::Mysql(mysql) => mysql.location(),
+            Self::Ldap(ldap) => ldap.location(),
         }
     }
 
@@ -87,6 +92,7 @@ impl DirectoryConfig {
         match self {
             Self::Sqlite { path, .. } => Some(path),
             Self::Mysql(_) => None,
+            Self::Ldap(_) => None,
         }
     }
 
@@ -96,6 +102,7 @@ impl DirectoryConfig {
         match self {
             Self::Sqlite { poll, .. } => *poll,
             Self::Mysql(mysql) => mysql.poll,
+            Self::Ldap(ldap) => ldap.poll,
         }
     }
 
@@ -105,6 +112,7 @@ impl DirectoryConfig {
         match self {
             Self::Sqlite { timeout, .. } => *timeout,
             Self::Mysql(mysql) => mysql.timeout,
+            Self::Ldap(ldap) => ldap.timeout,
         }
     }
 }

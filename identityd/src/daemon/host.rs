@@ -8,6 +8,7 @@ use schema::name::{GroupName, LoginName};
 use schema::packed::write;
 use schema::record::{Generation, Group, Login};
 
+use super::bind::Remarks;
 use super::harden;
 use super::own::Attempts;
 use super::sweep::Census;
@@ -41,6 +42,7 @@ pub struct Host {
     pub(super) offline: Arc<Verifiers>,
     pub(super) own_attempts: Attempts,
     pub(super) own_questions: Attempts,
+    pub(super) remarks: Remarks,
     census: RwLock<Option<Census>>,
     trimmed: Trimmed,
     pub(crate) pages: Pages,
@@ -109,6 +111,7 @@ impl Host {
             offline: parts.offline,
             own_attempts: Attempts::default(),
             own_questions: Attempts::default(),
+            remarks: Remarks::default(),
             census: RwLock::default(),
             trimmed: Trimmed::default(),
             pages: Pages::default(),

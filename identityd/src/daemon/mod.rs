@@ -1,6 +1,7 @@
 //! The daemon put together: start, reload, stop.
 
 mod args;
+mod bind;
 mod check;
 mod harden;
 mod host;

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::config::{DirectoryConfig, MysqlConfig};
+use crate::config::{DirectoryConfig, LdapConfig, MysqlConfig};
 use crate::directory::Directory;
+use crate::directory::ldap::LdapDirectory;
 use crate::directory::mysql::MysqlDirectory;
 use crate::directory::sqlite::SqliteDirectory;
 use crate::feed::Opener;
@@ -14,7 +15,18 @@ pub(super) fn directory(config: &DirectoryConfig) -> Opener {
     match config {
         DirectoryConfig::Sqlite { path, .. } => sqlite(path.clone()),
         DirectoryConfig::Mysql(config) => mysql((**config).clone()),
+        DirectoryConfig::Ldap(config) => ldap((**config).clone()),
     }
+}
+
+fn ldap(config: LdapConfig) -> Opener {
+    Box::new(move || {
+        let config = config.clone();
+        Box::pin(async move {
+            let directory: Arc<dyn Directory> = Arc::new(LdapDirectory::open(config)?);
+            Ok(directory)
+        })
+    })
 }
 
 /// The embedded directory.

@@ -98,6 +98,28 @@ impl Host {
 
     async fn check_password(self: &Arc<Self>, context: &PamContext, password: Secret) -> Verdict {
         let began = Instant::now();
+        let served = match self.login(&context.user).await {
+            Answer::Found(login) => Some(login),
+            Answer::Absent => None,
+            Answer::Unknown(reason) if self.cache().source().health().reachable => {
+                return unavailable(context, "authenticate", &reason);
+            }
+            Answer::Unknown(reason) => return self.check_offline(context, password, &reason).await,
+        };
+        match self.bind(served.as_deref(), &password).await {
+            Ok(Some(verified)) => {
+                let verdict = self.judge_bind(context, served.as_deref(), verified);
+                if let (Outcome::Success, Some(login)) = (verdict.outcome, &served) {
+                    self.remember(login, None, password, began);
+                }
+                return verdict;
+            }
+            Ok(None) => {}
+            Err(error @ DirectoryError::Unavailable { .. }) => {
+                return self.check_offline(context, password, &error.to_string()).await;
+            }
+            Err(error) => return unavailable(context, "authenticate", &error.to_string()),
+        }
         let (login, hash) = match self.login_with_hash(&context.user).await {
             Ok(found) => found,
             Err(Trouble::Away(reason)) => return self.check_offline(context, password, &reason).await,
@@ -181,7 +203,10 @@ impl Host {
             Answer::Absent => Verdict { outcome: Outcome::UserUnknown, uid: None, info: None },
             Answer::Unknown(reason) => unavailable(context, "account", &reason),
             Answer::Found(login) => match self.decide(&login, &context.service).await {
-                Ok(decision) => verdict(context, "account", &login, decision),
+                Ok(decision) => match self.must_change(&login).filter(|_| decision.outcome == Outcome::Success) {
+                    Some(must_change) => must_change,
+                    None => verdict(context, "account", &login, decision),
+                },
                 Err(reason) => unavailable(context, "account", &reason),
             },
         }
@@ -280,6 +305,9 @@ impl Host {
     }
 
     async fn set_password(&self, context: &PamContext, old: Option<Secret>, new: Secret) -> Verdict {
+        if let Some(verdict) = self.change_by_bind(context, old.as_ref(), &new).await {
+            return verdict;
+        }
         let (login, hash) = match self.login_with_hash(&context.user).await {
             Ok((Some(login), hash)) => (login, hash),
             Ok((None, _)) if old.is_none() => return Verdict { outcome: Outcome::UserUnknown, uid: None, info: None },

@@ -1,6 +1,7 @@
-//! What every directory can do, whatever holds it: SQLite now; MySQL and LDAP have the same face.
+//! What every directory can do, whatever holds it: SQLite, MySQL or LDAP.
 
 pub mod fleet;
+pub mod ldap;
 pub mod mysql;
 pub mod servers;
 pub(crate) mod sql;
@@ -12,6 +13,7 @@ use schema::hash::PasswordHash;
 use schema::id::{GroupId, UserId};
 use schema::name::{GroupName, LoginName};
 use schema::record::{Generation, Group, Login, SshKey};
+use schema::wire::message::Secret;
 
 use fleet::{HostName, HostReport, Reported};
 
@@ -63,6 +65,24 @@ pub trait Directory: Send + Sync {
         new: &PasswordHash,
         today: Date,
     ) -> Result<Generation, DirectoryError>;
+
+    /// Whether this is the password, where the directory checks passwords itself (a bind in LDAP). `None`: it does not; fetch the hash. One attempt
+    /// on one server. A name that there is not takes as long as a wrong password.
+    async fn verify(&self, _name: &LoginName, _password: &Secret) -> Result<Option<Verified>, DirectoryError> {
+        Ok(None)
+    }
+
+    /// Changes a password where the directory does that itself, after `old` was found right; without it a reset by root. `None`: it does not; use
+    /// [`set_password`](Self::set_password). [`DirectoryError::Refused`] is in words for the person.
+    async fn change_password(
+        &self,
+        _name: &LoginName,
+        _old: Option<&Secret>,
+        _new: &Secret,
+        _today: Date,
+    ) -> Result<Option<Generation>, DirectoryError> {
+        Ok(None)
+    }
 
     /// The newest committed change.
     async fn generation(&self) -> Result<Generation, DirectoryError>;
@@ -144,6 +164,23 @@ pub struct StockedLogin {
     pub entry: Entry<Login>,
     /// The primary first, then the others ascending.
     pub gids: Vec<GroupId>,
+}
+
+/// What a directory says that checks passwords itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Verified {
+    /// It is the password, and may be used.
+    pub accepted: bool,
+    /// It was right, but has ended.
+    pub expired: bool,
+    /// Too many wrong ones, or an administrator: no password is taken.
+    pub locked: bool,
+    /// It must be changed before anything else.
+    pub must_change: bool,
+    /// So many more times it will be taken although it has ended.
+    pub grace: Option<u32>,
+    /// It ends after this.
+    pub ends_in: Option<std::time::Duration>,
 }
 
 /// An entry as the directory holds it.

@@ -1,0 +1,434 @@
+//! `[directory] type = "ldap"`: where the entries are, what their attributes mean, and how connections are secured.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use schema::capability::Capability;
+
+use super::Span;
+
+/// A key and what is wrong with its value.
+type Wrong = (&'static str, String);
+
+/// An LDAP directory.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LdapConfig {
+    /// `ldap://`, `ldaps://` or `ldapi://`, the nearest first. The first that can be written is the primary.
+    pub servers: Vec<String>,
+    /// The suffix below which everything is.
+    pub base: String,
+    /// Where logins are; empty: below `base`.
+    #[serde(default)]
+    pub login_bases: Vec<String>,
+    /// Where groups are; empty: below `base`.
+    #[serde(default)]
+    pub group_bases: Vec<String>,
+    /// Which entries are logins.
+    #[serde(default = "login_filter")]
+    pub login_filter: String,
+    /// Which entries are groups.
+    #[serde(default = "group_filter")]
+    pub group_filter: String,
+    /// How deep below a base.
+    #[serde(default)]
+    pub scope: LdapScope,
+    /// As whom identityd binds; empty: anonymous.
+    #[serde(default)]
+    pub bind_dn: String,
+    /// A file with its password on one line.
+    #[serde(default)]
+    pub bind_password_file: Option<PathBuf>,
+    /// SASL EXTERNAL instead: over `ldapi://` as the user identityd.
+    #[serde(default)]
+    pub sasl: LdapSasl,
+    /// What secures `ldap://`.
+    #[serde(default)]
+    pub tls: LdapTls,
+    /// Certificates of the authorities that are trusted, PEM.
+    #[serde(default = "ca_file")]
+    pub ca_file: PathBuf,
+    /// Passwords may go over the network in the clear.
+    #[serde(default)]
+    pub allow_plaintext: bool,
+    /// Longest time for one question to the directory, all servers together.
+    #[serde(default = "two_seconds")]
+    pub timeout: Span,
+    /// How often to look for changes where the server does not push them, and how often one that does is asked whether it is still there.
+    #[serde(default = "one_second")]
+    pub poll: Span,
+    /// How often a server that does not push changes is asked for the list of all entries, to find those that were removed.
+    #[serde(default = "one_minute")]
+    pub poll_removed: Span,
+    /// How changes are followed.
+    #[serde(default)]
+    pub feed: LdapFeed,
+    /// What to do with entries that say "ask another server".
+    #[serde(default)]
+    pub referrals: LdapReferrals,
+    /// How deep groups may lie in groups; 0: members that are groups do not count.
+    #[serde(default = "nesting")]
+    pub nesting: u32,
+    /// Names with capital letters.
+    #[serde(default)]
+    pub case: LdapCase,
+    /// How a login changes its password.
+    #[serde(default)]
+    pub password_change: LdapPasswordChange,
+    /// Names of attributes.
+    #[serde(default)]
+    pub attributes: LdapAttributes,
+    /// For entries without the attribute; `{name}` and `{ATTRIBUTE}` are filled in.
+    #[serde(default)]
+    pub defaults: LdapTemplates,
+    /// Whatever the entry says; `{name}` and `{ATTRIBUTE}` are filled in.
+    #[serde(default)]
+    pub overrides: LdapTemplates,
+    /// Who may do what, for directories without our attributes.
+    #[serde(default)]
+    pub capabilities: Vec<LdapCapability>,
+    /// Logins that are locked, besides those whose status says so.
+    #[serde(default)]
+    pub locked: Vec<LdapMatch>,
+}
+
+/// How deep below a base.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LdapScope {
+    /// However deep.
+    #[default]
+    Sub,
+    /// Directly below.
+    One,
+}
+
+/// How identityd says who it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LdapSasl {
+    /// By `bind_dn` and a password, or not at all.
+    #[default]
+    None,
+    /// By what the connection says of it.
+    External,
+}
+
+/// What secures `ldap://`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LdapTls {
+    /// StartTLS first; without it, nothing.
+    #[default]
+    Starttls,
+    /// Nothing: `allow_plaintext` decides about passwords.
+    None,
+}
+
+/// How changes are followed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LdapFeed {
+    /// By content synchronisation where the server has it, else by polling.
+    #[default]
+    Auto,
+    /// By content synchronisation (RFC 4533).
+    Sync,
+    /// By polling.
+    Poll,
+    /// Not at all: for servers that may not be listed. Answers are kept as long as `[cache]` says.
+    Off,
+}
+
+/// What to do with referrals.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LdapReferrals {
+    /// Leave out what lies elsewhere.
+    #[default]
+    Ignore,
+    /// Ask there, one step, for look-ups.
+    Follow,
+}
+
+/// Names with capital letters.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LdapCase {
+    /// Are not served: a name has none.
+    #[default]
+    Exact,
+    /// Are served in small letters.
+    Fold,
+}
+
+/// How a login changes its password.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LdapPasswordChange {
+    /// By the operation of RFC 3062: the server hashes.
+    #[default]
+    Exop,
+    /// By replacing the attribute with `{CRYPT}` and a hash that is made here.
+    Attribute,
+    /// Elsewhere.
+    Refuse,
+}
+
+/// Names of attributes.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[allow(missing_docs, reason = "each is the field of the record that it fills")]
+pub struct LdapAttributes {
+    pub name: String,
+    pub uid: String,
+    pub gid: String,
+    pub gecos: String,
+    pub home: String,
+    pub shell: String,
+    pub status: String,
+    pub capability: String,
+    pub membership: String,
+    pub ssh_key: String,
+    pub password: String,
+    pub last_change: String,
+    pub min_days: String,
+    pub max_days: String,
+    pub warn_days: String,
+    pub inactive_days: String,
+    pub expires: String,
+    pub group_name: String,
+    pub group_gid: String,
+    pub group_rule: String,
+    pub member_name: String,
+    pub member_dn: String,
+}
+
+impl Default for LdapAttributes {
+    fn default() -> Self {
+        let text = str::to_owned;
+        Self {
+            name: text("uid"),
+            uid: text("uidNumber"),
+            gid: text("gidNumber"),
+            gecos: text("gecos"),
+            home: text("homeDirectory"),
+            shell: text("loginShell"),
+            status: text("mayfirstStatus"),
+            capability: text("mayfirstCapability"),
+            membership: text("mayfirstMembership"),
+            ssh_key: text("sshPublicKey"),
+            password: text("userPassword"),
+            last_change: text("shadowLastChange"),
+            min_days: text("shadowMin"),
+            max_days: text("shadowMax"),
+            warn_days: text("shadowWarning"),
+            inactive_days: text("shadowInactive"),
+            expires: text("shadowExpire"),
+            group_name: text("cn"),
+            group_gid: text("gidNumber"),
+            group_rule: text("mayfirstRule"),
+            member_name: text("memberUid"),
+            member_dn: text("member"),
+        }
+    }
+}
+
+impl LdapAttributes {
+    fn all(&self) -> [&str; 22] {
+        [
+            &self.name,
+            &self.uid,
+            &self.gid,
+            &self.gecos,
+            &self.home,
+            &self.shell,
+            &self.status,
+            &self.capability,
+            &self.membership,
+            &self.ssh_key,
+            &self.password,
+            &self.last_change,
+            &self.min_days,
+            &self.max_days,
+            &self.warn_days,
+            &self.inactive_days,
+            &self.expires,
+            &self.group_name,
+            &self.group_gid,
+            &self.group_rule,
+            &self.member_name,
+            &self.member_dn,
+        ]
+    }
+}
+
+/// Values that are made up or replaced.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LdapTemplates {
+    /// Home.
+    pub home: Option<String>,
+    /// Shell.
+    pub shell: Option<String>,
+    /// Primary group, a number.
+    pub gid: Option<String>,
+    /// Full name.
+    pub gecos: Option<String>,
+}
+
+/// A capability and who has it. A rule without a condition gives it to everybody.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LdapCapability {
+    /// The capability.
+    pub capability: Capability,
+    /// Members of this group.
+    #[serde(default)]
+    pub group: Option<schema::name::GroupName>,
+    /// Entries with this attribute …
+    #[serde(default)]
+    pub attribute: Option<String>,
+    /// … and this value; `*`, or none given: any.
+    #[serde(default)]
+    pub value: Option<String>,
+}
+
+/// An attribute, and maybe its value.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LdapMatch {
+    /// The attribute.
+    pub attribute: String,
+    /// Its value; `*`, or none given: any.
+    #[serde(default)]
+    pub value: Option<String>,
+}
+
+impl LdapConfig {
+    /// The bases of logins.
+    #[must_use]
+    pub fn login_bases(&self) -> &[String] {
+        if self.login_bases.is_empty() { std::slice::from_ref(&self.base) } else { &self.login_bases }
+    }
+
+    /// The bases of groups.
+    #[must_use]
+    pub fn group_bases(&self) -> &[String] {
+        if self.group_bases.is_empty() { std::slice::from_ref(&self.base) } else { &self.group_bases }
+    }
+
+    /// Where it is, for people.
+    #[must_use]
+    pub fn location(&self) -> String {
+        format!("{} {}", self.servers.first().map_or("", String::as_str), self.base)
+    }
+
+    /// Groups whose members have capabilities, and which.
+    #[must_use]
+    pub fn group_rules(&self) -> BTreeMap<&str, Vec<&Capability>> {
+        let mut rules: BTreeMap<&str, Vec<&Capability>> = BTreeMap::new();
+        for rule in &self.capabilities {
+            if let Some(group) = &rule.group {
+                rules.entry(group.as_str()).or_default().push(&rule.capability);
+            }
+        }
+        rules
+    }
+
+    pub(super) fn check(&self) -> Result<(), Wrong> {
+        if self.servers.is_empty() {
+            return Err(("directory.servers", "name at least one server, such as \"ldaps://ldap.example.org\"".into()));
+        }
+        for server in &self.servers {
+            let scheme = server.split_once("://").map(|(scheme, rest)| (scheme, rest.is_empty()));
+            match scheme {
+                Some(("ldap" | "ldaps", false)) | Some(("ldapi", _)) => {}
+                _ => {
+                    return Err((
+                        "directory.servers",
+                        format!("{server:?} is not ldap://HOST, ldaps://HOST or ldapi://%2Fpath%2Fto%2Fsocket"),
+                    ));
+                }
+            }
+            if self.sasl == LdapSasl::External && !server.starts_with("ldapi://") {
+                return Err(("directory.sasl", format!("\"external\" works over ldapi:// only, not with {server}")));
+            }
+            let clear = server.starts_with("ldap://") && self.tls == LdapTls::None && !self.allow_plaintext;
+            if clear {
+                return Err((
+                    "directory.tls",
+                    format!(
+                        "with \"none\" passwords would go to {server} in the clear; use \"starttls\" or ldaps://, or say allow_plaintext = true"
+                    ),
+                ));
+            }
+        }
+        if self.base.is_empty() && (self.login_bases.is_empty() || self.group_bases.is_empty()) {
+            return Err(("directory.base", "name the suffix, such as \"dc=example,dc=org\"".into()));
+        }
+        if !self.bind_dn.is_empty() && self.bind_password_file.is_none() && self.sasl == LdapSasl::None {
+            return Err(("directory.bind_password_file", "bind_dn needs a file with its password".into()));
+        }
+        for (key, path) in [
+            ("directory.ca_file", Some(&self.ca_file)),
+            ("directory.bind_password_file", self.bind_password_file.as_ref()),
+        ] {
+            if let Some(path) = path.filter(|path| !path.is_absolute()) {
+                return Err((key, format!("{} is not an absolute path", path.display())));
+            }
+        }
+        for (key, filter) in
+            [("directory.login_filter", &self.login_filter), ("directory.group_filter", &self.group_filter)]
+        {
+            if ldap3::parse_filter(filter).is_err() {
+                return Err((
+                    key,
+                    format!("{filter:?} is not a filter of RFC 4515, such as \"(objectClass=posixAccount)\""),
+                ));
+            }
+        }
+        let rules = self.capabilities.iter().filter_map(|rule| rule.attribute.as_deref());
+        let locked = self.locked.iter().map(|rule| rule.attribute.as_str());
+        for name in self.attributes.all().into_iter().chain(rules).chain(locked) {
+            let good = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b';' | b'.'));
+            if name.is_empty() || !good {
+                return Err(("directory.attributes", format!("{name:?} is not the name of an attribute")));
+            }
+        }
+        if self.nesting > 64 {
+            return Err(("directory.nesting", format!("{} is out of range: use 0 to 64", self.nesting)));
+        }
+        super::sections::between("directory.timeout", self.timeout, Span::millis(100), Span::secs(30))?;
+        super::sections::between("directory.poll", self.poll, Span::millis(100), Span::secs(60))?;
+        super::sections::between("directory.poll_removed", self.poll_removed, Span::secs(1), Span::secs(86_400))
+    }
+}
+
+fn login_filter() -> String {
+    "(objectClass=posixAccount)".into()
+}
+
+fn group_filter() -> String {
+    "(objectClass=posixGroup)".into()
+}
+
+fn ca_file() -> PathBuf {
+    "/etc/ssl/certs/ca-certificates.crt".into()
+}
+
+const fn two_seconds() -> Span {
+    Span::secs(2)
+}
+
+const fn one_second() -> Span {
+    Span::secs(1)
+}
+
+const fn one_minute() -> Span {
+    Span::secs(60)
+}
+
+const fn nesting() -> u32 {
+    8
+}

@@ -1,0 +1,482 @@
+//! The log of changes, and the task that follows the server: by content synchronisation where there is one, else by polling.
+//!
+//! A generation is the number of microseconds since 1970 of the newest change (its CSN), or one more than the last where two would be equal: it never goes back on one
+//! host. What belongs to one change has numbers up to the change's own, so that who has seen that number has seen all of it.
+
+use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use schema::record::Generation;
+use tokio::sync::watch;
+
+use super::client::{LdapFailure, Search};
+use super::cookie::{self, Cookie};
+use super::dn;
+use super::entry::RawEntry;
+use super::map::Map;
+use super::model::{GroupNode, LoginNode, Model, Touched, Uuid};
+use super::pool::Pool;
+use super::{poll, sync};
+use crate::config::{LdapConfig, LdapFeed, LdapScope};
+use crate::directory::{Change, Changes, DirectoryError};
+
+/// Changes that are kept: who is further behind takes everything anew.
+const KEPT: usize = 100_000;
+/// Cookies that are kept with the generations that they stand for.
+const COOKIES: usize = 4096;
+/// Between two tries to follow.
+const AGAIN: Duration = Duration::from_millis(200);
+/// The longest pause, where a server refuses.
+const LONG: Duration = Duration::from_secs(30);
+/// A server that answered so long ago need not be asked whether it is there.
+const FRESH: Duration = Duration::from_millis(2500);
+
+/// The log, and what it is made from.
+#[derive(Debug)]
+pub(super) struct Feed {
+    pub(super) state: Mutex<State>,
+    pub(super) newest: watch::Sender<u64>,
+    ready: watch::Sender<bool>,
+    started: AtomicBool,
+    seen: Mutex<Option<Instant>>,
+}
+
+/// What changes together.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) model: Model,
+    log: VecDeque<Change>,
+    /// Changes above this are in the log.
+    floor: u64,
+    newest: u64,
+    pub(super) cookies: Vec<Cookie>,
+    history: VecDeque<(u64, Vec<u8>)>,
+    /// Which bases have been synchronised once.
+    complete: Vec<bool>,
+    /// What is in each.
+    entries: Vec<HashSet<Uuid>>,
+}
+
+/// One base that is followed, and what is in it.
+#[derive(Debug, Clone)]
+pub(super) struct Part {
+    pub(super) number: usize,
+    pub(super) search: Search,
+}
+
+/// What became of an entry.
+#[derive(Debug)]
+pub(super) enum Op {
+    Put(Uuid, Option<Node>),
+    Gone(Uuid),
+}
+
+impl Feed {
+    pub(super) fn new(config: &LdapConfig) -> Arc<Self> {
+        let parts = parts(config, &Map(Arc::new(config.clone()))).len();
+        let state = State {
+            model: Model::new(config.nesting),
+            log: VecDeque::new(),
+            floor: 0,
+            newest: 0,
+            cookies: vec![Cookie::default(); parts],
+            history: VecDeque::new(),
+            complete: vec![false; parts],
+            entries: vec![HashSet::new(); parts],
+        };
+        Arc::new(Self {
+            state: Mutex::new(state),
+            newest: watch::Sender::new(0),
+            ready: watch::Sender::new(false),
+            started: AtomicBool::new(false),
+            seen: Mutex::default(),
+        })
+    }
+
+    pub(super) fn locked(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The server that is followed has just answered.
+    pub(super) fn saw_server(&self) {
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// Whether it has answered a moment ago.
+    pub(super) fn has_just_seen_server(&self) -> bool {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|at| at.elapsed() < FRESH)
+    }
+
+    /// Whether every base has been synchronised once.
+    pub(super) fn is_ready(&self) -> bool {
+        *self.ready.borrow()
+    }
+
+    pub(super) async fn wait_ready(&self, limit: Duration) -> bool {
+        let mut ready = self.ready.subscribe();
+        matches!(tokio::time::timeout(limit, ready.wait_for(|ready| *ready)).await, Ok(Ok(_)))
+    }
+
+    /// Begins, once.
+    pub(super) fn start(self: &Arc<Self>, pool: &Arc<Pool>, map: &Map) {
+        if self.started.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        tokio::spawn(follow(Arc::downgrade(self), Arc::downgrade(pool), map.clone()));
+    }
+
+    /// Goes on after this, if it has not begun yet and the cursor is of this configuration.
+    pub(super) fn resume(&self, generation: Generation, cursor: &[u8], config: &LdapConfig) {
+        let mut state = self.locked();
+        state.newest = state.newest.max(generation.0);
+        if self.started.load(Ordering::Acquire) {
+            return;
+        }
+        let bases = state.cookies.len();
+        if let Some(cookies) = cookie::unpack(cursor, scope(config), bases) {
+            state.cookies = cookies;
+            state.floor = generation.0;
+        }
+    }
+
+    /// The cursor of a generation, or of an earlier one: what comes twice does no harm.
+    pub(super) fn cursor(&self, generation: Generation) -> Vec<u8> {
+        let state = self.locked();
+        state
+            .history
+            .iter()
+            .rev()
+            .find(|(at, _)| *at <= generation.0)
+            .map(|(_, cursor)| cursor.clone())
+            .unwrap_or_default()
+    }
+
+    pub(super) fn generation(&self) -> Generation {
+        Generation(self.locked().newest.max(1))
+    }
+
+    pub(super) fn changes_after(&self, since: Generation, limit: u32) -> Changes {
+        let state = self.locked();
+        if since.0 < state.floor || since.0 > state.newest {
+            return Changes::Gap;
+        }
+        let at = state.log.partition_point(|change| change.generation <= since);
+        Changes::List(state.log.iter().skip(at).take(limit as usize).cloned().collect())
+    }
+
+    /// Takes in what became of some entries, all of it up to `newest`. The first time only the outcome counts.
+    pub(super) fn apply(&self, part: usize, ops: Vec<Op>, newest: u64, scope: u64) {
+        let mut state = self.locked();
+        let mut touched = Touched::new();
+        for op in ops {
+            touched.append(&mut state.take_in(part, op));
+        }
+        if state.is_complete(part) {
+            state.log_changes(touched, newest);
+        } else {
+            state.newest = (state.newest + 1).max(newest);
+            state.floor = state.newest;
+        }
+        if let Some(flag) = state.complete.get_mut(part) {
+            *flag = true;
+        }
+        self.publish(state, scope);
+    }
+
+    /// What is in this part is known now, and what changed before is told from here on.
+    pub(super) fn mark(&self, part: usize) {
+        if let Some(flag) = self.locked().complete.get_mut(part) {
+            *flag = true;
+        }
+    }
+
+    /// All changes so far are unknown: who follows takes everything anew.
+    pub(super) fn gap(&self) {
+        let mut state = self.locked();
+        state.newest += 1;
+        state.floor = state.newest;
+        state.log.clear();
+        state.history.clear();
+    }
+
+    fn publish(&self, mut state: std::sync::MutexGuard<'_, State>, scope: u64) {
+        let complete = state.complete.iter().all(|complete| *complete);
+        let (newest, cursor) = (state.newest, cookie::pack(&state.cookies, scope));
+        if complete && state.history.back().is_none_or(|(at, last)| *at != newest || *last != cursor) {
+            state.history.push_back((newest, cursor));
+            while state.history.len() > COOKIES {
+                state.history.pop_front();
+            }
+        }
+        drop(state);
+        if complete {
+            self.newest.send_if_modified(|known| std::mem::replace(known, newest) != newest);
+            self.ready.send_if_modified(|ready| !std::mem::replace(ready, true));
+        }
+    }
+}
+
+impl State {
+    /// Whether entries of this part are known.
+    pub(super) fn is_complete(&self, part: usize) -> bool {
+        self.complete.get(part).copied().unwrap_or(false)
+    }
+
+    /// What a part held last.
+    pub(super) fn known(&self, part: usize) -> Vec<Uuid> {
+        self.entries.get(part).map(|all| all.iter().copied().collect()).unwrap_or_default()
+    }
+
+    /// Takes in what became of an entry.
+    pub(super) fn take_in(&mut self, part: usize, op: Op) -> Touched {
+        let (Op::Put(uuid, _) | Op::Gone(uuid)) = op;
+        if let Some(all) = self.entries.get_mut(part) {
+            if matches!(op, Op::Put(..)) {
+                all.insert(uuid)
+            } else {
+                all.remove(&uuid)
+            };
+        }
+        match op {
+            Op::Put(uuid, Some(Node::Login(login))) => self.model.put_login(uuid, login),
+            Op::Put(uuid, Some(Node::Group(group))) => self.model.put_group(uuid, group),
+            Op::Put(uuid, None) | Op::Gone(uuid) => self.model.remove(uuid),
+        }
+    }
+
+    /// Writes changes into the log. They get the numbers up to `newest`, or the next ones.
+    fn log_changes(&mut self, touched: Touched, newest: u64) {
+        let count = touched.len() as u64;
+        let first = newest.saturating_sub(count).max(self.newest) + 1;
+        if count == 0 {
+            // A change of something else: only the number goes on.
+            self.newest = self.newest.max(newest);
+            return;
+        }
+        for (next, (kind, name, id)) in (first..).zip(touched) {
+            let change = Change { generation: Generation(next), kind: kind.into(), name: name.into(), id };
+            self.log.push_back(change);
+            self.newest = next;
+        }
+        self.newest = self.newest.max(newest);
+        while self.log.len() > KEPT {
+            if let Some(dropped) = self.log.pop_front() {
+                self.floor = dropped.generation.0;
+            }
+        }
+    }
+}
+
+static STAMP: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+
+/// A login or a group, as the model holds it.
+#[derive(Debug)]
+pub(super) enum Node {
+    Login(LoginNode),
+    Group(GroupNode),
+}
+
+/// What an entry is; `None`: neither. The server has applied the filters; one entry may pass both, and then a login it is.
+pub(super) fn node(map: &Map, entry: &RawEntry) -> Option<Node> {
+    login(map, entry).or_else(|| group(map, entry))
+}
+
+/// An entry as a login.
+pub(super) fn login(map: &Map, entry: &RawEntry) -> Option<Node> {
+    let names = &map.0.attributes;
+    if entry.first(&names.uid).is_none() || entry.first(&names.name).is_none() {
+        return None;
+    }
+    let capabilities = map.capabilities(entry, &BTreeSet::new()).unwrap_or_default();
+    Some(Node::Login(LoginNode {
+        name: map.login_name(entry).into(),
+        uid: map.uid(entry),
+        dn: dn::key(&entry.dn),
+        seniority: map.seniority(entry),
+        files_only: capabilities.contains(schema::capability::SFTP)
+            && !capabilities.contains(schema::capability::SHELL),
+        stamp: stamp(entry),
+    }))
+}
+
+/// An entry as a group.
+pub(super) fn group(map: &Map, entry: &RawEntry) -> Option<Node> {
+    let names = &map.0.attributes;
+    if entry.first(&names.group_gid).is_none() || entry.first(&names.group_name).is_none() {
+        return None;
+    }
+    let text = |value: &Vec<u8>| String::from_utf8_lossy(value).into_owned();
+    Some(Node::Group(GroupNode {
+        name: map.group_name(entry).into(),
+        gid: map.gid(entry),
+        dn: dn::key(&entry.dn),
+        seniority: map.seniority(entry),
+        rule: map.rule(entry) == Ok(true),
+        names: entry.all(&names.member_name).iter().map(|name| map.fold(&text(name)).into()).collect(),
+        dns: entry.all(&names.member_dn).iter().map(|name| dn::key(&text(name))).collect(),
+        stamp: stamp(entry),
+    }))
+}
+
+fn stamp(entry: &RawEntry) -> u64 {
+    STAMP.hash_one((entry.first("entryCSN"), entry.first("modifyTimestamp")))
+}
+
+/// What is followed: each base once, logins and groups together where both are in it.
+pub(super) fn parts(config: &LdapConfig, map: &Map) -> Vec<Part> {
+    let mut filters: Vec<(String, Vec<String>)> = Vec::new();
+    let logins = config.login_bases().iter().map(|base| (base, &config.login_filter));
+    let groups = config.group_bases().iter().map(|base| (base, &config.group_filter));
+    for (base, filter) in logins.chain(groups) {
+        let filter = super::filter::wrapped(filter);
+        match filters.iter_mut().find(|(known, _)| dn::key(known) == dn::key(base)) {
+            Some((_, all)) => all.push(filter),
+            None => filters.push((base.clone(), vec![filter])),
+        }
+    }
+    filters
+        .into_iter()
+        .zip(0..)
+        .map(|((base, filters), number)| Part {
+            number,
+            search: Search {
+                base,
+                scope: scope_of(config),
+                filter: format!("(|{})", filters.concat()),
+                attributes: index_attributes(map),
+                limit: 0,
+                optional: false,
+            },
+        })
+        .collect()
+}
+
+pub(super) const fn scope_of(config: &LdapConfig) -> ldap3::Scope {
+    match config.scope {
+        LdapScope::Sub => ldap3::Scope::Subtree,
+        LdapScope::One => ldap3::Scope::OneLevel,
+    }
+}
+
+/// What the model needs of an entry.
+fn index_attributes(map: &Map) -> Vec<String> {
+    let names = &map.0.attributes;
+    let mut all = map.group_attributes();
+    all.extend([&names.name, &names.uid, &names.gid, &names.capability].map(String::clone));
+    all.extend(["entryCSN", "modifyTimestamp"].map(str::to_owned));
+    all.extend(map.0.capabilities.iter().filter_map(|rule| rule.attribute.clone()));
+    all.sort_unstable_by_key(|name| name.to_ascii_lowercase());
+    all.dedup_by_key(|name| name.to_ascii_lowercase());
+    all
+}
+
+/// A digest of what is synchronised.
+pub(super) fn scope(config: &LdapConfig) -> u64 {
+    use sha2::{Digest, Sha256};
+    let text = format!(
+        "{:?}{:?}{:?}{:?}{:?}{:?}{}{:?}",
+        config.login_bases(),
+        config.group_bases(),
+        config.login_filter,
+        config.group_filter,
+        config.scope,
+        config.attributes,
+        config.nesting,
+        config.case,
+    );
+    let digest = Sha256::digest(text.as_bytes());
+    digest.iter().take(8).fold(0, |all, byte| all << 8 | u64::from(*byte))
+}
+
+/// The UUID of an entry that was found by an ordinary search; where the server has none, its name must do.
+pub(super) fn uuid_of(entry: &RawEntry) -> Uuid {
+    let text: String = entry.text("entryUUID").unwrap_or_default().chars().filter(|c| *c != '-').collect();
+    let mut bytes = [0; 16];
+    let parsed = text.len() == 32
+        && bytes.iter_mut().enumerate().all(|(at, byte)| {
+            let digits = text.get(at * 2..at * 2 + 2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
+            digits.inspect(|digits| *byte = *digits).is_some()
+        });
+    if !parsed {
+        use sha2::{Digest, Sha256};
+        let digest = Sha256::digest(entry.dn.to_lowercase().as_bytes());
+        bytes.iter_mut().zip(digest.iter()).for_each(|(byte, digest)| *byte = *digest);
+    }
+    Uuid(bytes)
+}
+
+/// Follows until the directory is dropped.
+async fn follow(feed: Weak<Feed>, pool: Weak<Pool>, map: Map) {
+    let by_sync = loop {
+        let Some(strong) = pool.upgrade() else { return };
+        match map.0.feed {
+            LdapFeed::Off => return,
+            LdapFeed::Sync => break true,
+            LdapFeed::Poll => break false,
+            LdapFeed::Auto => match offers_sync(&strong).await {
+                Ok(offers) => break offers,
+                Err(error) => tracing::debug!(%error, "no server to follow yet"),
+            },
+        }
+        drop(strong);
+        tokio::time::sleep(AGAIN).await;
+    };
+    let parts = parts(&map.0, &map);
+    if !by_sync {
+        tracing::info!("the LDAP server does not push changes: polling");
+        return poll::follow(feed, pool, map, parts).await;
+    }
+    let mut running = tokio::task::JoinSet::new();
+    for part in parts {
+        running.spawn(sync::follow(feed.clone(), pool.clone(), map.clone(), part));
+    }
+    while running.join_next().await.is_some() {}
+}
+
+async fn offers_sync(pool: &Pool) -> Result<bool, DirectoryError> {
+    let search = Search {
+        base: String::new(),
+        scope: ldap3::Scope::Base,
+        filter: "(objectClass=*)".into(),
+        attributes: vec!["supportedControl".into()],
+        limit: 0,
+        optional: false,
+    };
+    let entries = pool.search(&search).await?;
+    Ok(entries.first().is_some_and(|entry| super::control::offers_sync(entry.all("supportedControl"))))
+}
+
+/// What went wrong last, so that it is said once, and tried again less and less often.
+#[derive(Debug, Default)]
+pub(super) struct Troubles {
+    count: u32,
+    said: String,
+}
+
+impl Troubles {
+    /// It works.
+    pub(super) fn over(&mut self) {
+        *self = Self::default();
+    }
+
+    /// A pause before trying again: soon where another server may do, seldom where this one refuses.
+    pub(super) async fn rest(&mut self, base: &str, failure: &LdapFailure) {
+        let text = failure.to_string();
+        let (refused, longest) = match failure {
+            LdapFailure::Said { code, .. } if *code != 0 => (true, LONG),
+            _ => (false, LONG / 20),
+        };
+        if refused && self.said != text {
+            tracing::warn!(base, reason = text, "the LDAP server does not let identityd follow its changes");
+            self.said = text;
+        } else {
+            tracing::debug!(base, reason = text, "the synchronisation ended; again");
+        }
+        let pause = AGAIN.saturating_mul(1 << self.count.min(10)).min(longest);
+        self.count += 1;
+        tokio::time::sleep(pause).await;
+    }
+}

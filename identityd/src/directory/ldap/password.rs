@@ -1,0 +1,225 @@
+//! Passwords: checked by a bind as the login, changed by RFC 3062 or by attribute. One attempt, on one server.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use ldap3::Mod;
+use ldap3::exop::{Exop, PasswordModify};
+use schema::date::Date;
+use schema::hash::PasswordHash;
+use schema::name::LoginName;
+use schema::record::Generation;
+use schema::wire::message::Secret;
+use tokio::time::Instant;
+
+use super::LdapDirectory;
+use super::client::{Client, Identity, LdapFailure, Search, said};
+use super::control::{self, PolicyAnswer};
+use super::cookie::{Csn, micros};
+use super::entry::RawEntry;
+use crate::config::LdapPasswordChange;
+use crate::directory::{DirectoryError, Entry, Verified};
+
+/// For the bind itself: the server hashes, and may have a queue.
+const BIND: Duration = Duration::from_secs(5);
+/// For a change.
+const CHANGE: Duration = Duration::from_secs(8);
+
+impl LdapDirectory {
+    /// Binds as this login. A login that there is not costs the same: a bind as nobody.
+    pub(super) async fn bind_as(&self, name: &LoginName, password: &Secret) -> Result<Verified, DirectoryError> {
+        let entry = match self.login_named(name).await? {
+            Some((raw, Entry::Valid(_))) => Some(raw),
+            _ => None,
+        };
+        let Identity::Simple(nobody, dummy) = self.pool.dummy() else { return Ok(Verified::default()) };
+        let dn = entry.as_ref().map_or(nobody.as_str(), |entry| entry.dn.as_str());
+        // A password that cannot be sent is wrong, and costs a bind as well.
+        let sendable =
+            std::str::from_utf8(password.expose()).is_ok_and(|text| !text.is_empty() && !text.contains('\0'));
+        let (_, verified) = self.bind_once(dn, if sendable { password } else { &dummy }).await?;
+        Ok(if entry.is_some() && sendable { verified } else { Verified::default() })
+    }
+
+    /// One bind on a fresh connection. Servers are tried until one takes the connection; the password is sent once.
+    async fn bind_once(&self, dn: &str, password: &Secret) -> Result<(Client, Verified), DirectoryError> {
+        let until = Instant::now() + self.map.0.timeout.0;
+        let away = |failure: LdapFailure| self.pool.unavailable(failure.to_string());
+        self.pool.may_send_passwords().map_err(away)?;
+        let mut client = self.pool.connect_as(&Identity::Anonymous, false, until).await.map_err(away)?;
+        let server = client.server;
+        let bound = tokio::time::timeout(BIND, client.bind_simple(dn, password, vec![control::policy_request()])).await;
+        let result = match bound {
+            Ok(Ok(result)) => result,
+            Ok(Err(LdapFailure::Said { .. })) => return Ok((client, Verified::default())),
+            // Nobody knows whether the server has counted it: no other one is asked.
+            Ok(Err(failure)) => {
+                self.pool.down(server, &failure);
+                return Err(away(failure));
+            }
+            Err(_) => {
+                let failure = LdapFailure::Away(format!("{} does not answer a bind", self.pool.url(server)));
+                self.pool.down(server, &failure);
+                return Err(away(failure));
+            }
+        };
+        let controls: Vec<_> = result.ctrls.iter().map(|control| control.1.clone()).collect();
+        let policy = control::policy_answer(&controls).unwrap_or_default();
+        match result.rc {
+            0 => Ok((client, verified(true, policy))),
+            // Wrong, unknown, locked, no password stored, the server's own rules.
+            49 | 50 | 32 | 34 | 48 | 53 | 19 => Ok((client, verified(false, policy))),
+            _ => Err(away(said(&result).err().unwrap_or_else(|| LdapFailure::Away(String::new())))),
+        }
+    }
+
+    /// A new password. With the old one as the login itself; without it (a reset by root) as identityd, if the server lets it.
+    pub(super) async fn replace_password(
+        &self,
+        name: &LoginName,
+        old: Option<&Secret>,
+        new: &Secret,
+        today: Date,
+    ) -> Result<Option<Generation>, DirectoryError> {
+        let refused = |text: &str| DirectoryError::Refused(text.into());
+        let text = std::str::from_utf8(new.expose()).map_err(|_| refused("the new password is not UTF-8"))?;
+        let change = self.map.0.password_change;
+        if change == LdapPasswordChange::Refuse {
+            return Err(refused("passwords of this directory are changed elsewhere"));
+        }
+        let entry =
+            self.login_named(name).await?.map(|(raw, _)| raw).ok_or_else(|| refused("there is no such login"))?;
+        let mut client = match old {
+            Some(old) => {
+                let (client, verified) = self.bind_once(&entry.dn, old).await?;
+                if !verified.accepted {
+                    return Err(refused("the old password is wrong"));
+                }
+                client
+            }
+            None => self.pool.connect(true).await?,
+        };
+        let server = client.server;
+        let work = async {
+            match change {
+                LdapPasswordChange::Attribute => {
+                    let hash = crate::auth::new_hash(new.expose())
+                        .map_err(|error| LdapFailure::Said { code: 19, text: error.to_string() })?;
+                    let value = format!("{{CRYPT}}{}", hash.expose()).into_bytes();
+                    let attribute = self.map.0.attributes.password.clone().into_bytes();
+                    client.modify(&entry.dn, vec![Mod::Replace(attribute, HashSet::from([value]))]).await
+                }
+                _ => {
+                    let old = old.and_then(|old| std::str::from_utf8(old.expose()).ok());
+                    let request =
+                        Exop::from(PasswordModify { user_id: Some(&entry.dn), old_pass: old, new_pass: Some(text) });
+                    let result = client.extended(request, vec![control::policy_request()]).await?;
+                    let controls: Vec<_> = result.ctrls.iter().map(|control| control.1.clone()).collect();
+                    let policy = control::policy_answer(&controls).unwrap_or_default();
+                    said(&result).map(drop).map_err(|failure| explained(failure, policy))
+                }
+            }
+        };
+        match tokio::time::timeout(CHANGE, work).await {
+            Ok(Ok(())) => {}
+            Ok(Err(LdapFailure::Said { code: 10, .. })) => {
+                self.pool.order.refused_to_write(server);
+                return Err(self
+                    .pool
+                    .unavailable(format!("{} is a copy that cannot be written; try again", self.pool.url(server))));
+            }
+            Ok(Err(LdapFailure::Said { text, code })) => {
+                return Err(refused(&if text.is_empty() {
+                    LdapFailure::Said { code, text }.to_string()
+                } else {
+                    text
+                }));
+            }
+            Ok(Err(failure)) => return Err(self.pool.unavailable(failure.to_string())),
+            Err(_) => return Err(self.pool.unavailable("the server has not confirmed the change in time".into())),
+        }
+        self.changed_today(&entry, today).await;
+        Ok(Some(self.generation_of(&entry).await))
+    }
+
+    /// Stores a hash as it is, as identityd.
+    pub(super) async fn store_hash(
+        &self,
+        name: &LoginName,
+        new: &PasswordHash,
+        today: Date,
+    ) -> Result<Generation, DirectoryError> {
+        let entry = self.login_named(name).await?.map(|(raw, _)| raw);
+        let entry = entry.ok_or_else(|| DirectoryError::Refused(format!("there is no login {name}")))?;
+        let mut client = self.pool.connect(true).await?;
+        let value = format!("{{CRYPT}}{}", new.expose()).into_bytes();
+        let change = Mod::Replace(self.map.0.attributes.password.clone().into_bytes(), HashSet::from([value]));
+        let stored = tokio::time::timeout(CHANGE, client.modify(&entry.dn, vec![change])).await;
+        match stored {
+            Ok(Ok(())) => {}
+            Ok(Err(failure @ LdapFailure::Said { .. })) => return Err(DirectoryError::Refused(failure.to_string())),
+            Ok(Err(failure)) => return Err(self.pool.unavailable(failure.to_string())),
+            Err(_) => return Err(self.pool.unavailable("the server has not confirmed the change in time".into())),
+        }
+        self.changed_today(&entry, today).await;
+        Ok(self.generation_of(&entry).await)
+    }
+
+    /// The day of the change, where the entry has one. Not worth failing for: a policy of the server's own counts by itself.
+    async fn changed_today(&self, entry: &RawEntry, today: Date) {
+        let attribute = &self.map.0.attributes.last_change;
+        if entry.first(attribute).is_none() {
+            return;
+        }
+        let Ok(mut client) = self.pool.connect(true).await else { return };
+        let value = today.days().to_string().into_bytes();
+        let change = Mod::Replace(attribute.clone().into_bytes(), HashSet::from([value]));
+        let written = tokio::time::timeout(CHANGE, client.modify(&entry.dn, vec![change])).await;
+        if let Ok(Err(failure)) = written {
+            tracing::warn!(dn = entry.dn, %failure, "{attribute} is not up to date: give identityd the right to write it");
+        }
+    }
+
+    /// The number of the newest change of an entry.
+    async fn generation_of(&self, entry: &RawEntry) -> Generation {
+        let search = Search {
+            base: entry.dn.clone(),
+            scope: ldap3::Scope::Base,
+            filter: "(objectClass=*)".into(),
+            attributes: vec!["entryCSN".into(), "modifyTimestamp".into()],
+            limit: 0,
+            optional: true,
+        };
+        let found = self.pool.search(&search).await.unwrap_or_default();
+        let stamp = found.first().and_then(|entry| {
+            let csn = entry.text("entryCSN").and_then(|text| Csn::parse(&text)).map(|csn| csn.micros);
+            csn.or_else(|| entry.text("modifyTimestamp").and_then(|text| micros(&text)))
+        });
+        stamp.map_or_else(|| self.feed.generation(), Generation)
+    }
+}
+
+fn verified(accepted: bool, policy: PolicyAnswer) -> Verified {
+    Verified {
+        accepted,
+        expired: policy.error == Some(0),
+        locked: policy.error == Some(1),
+        must_change: policy.error == Some(2) || policy.grace.is_some(),
+        grace: policy.grace,
+        ends_in: policy.ends_in.map(|seconds| Duration::from_secs(seconds.into())),
+    }
+}
+
+/// draft-behera §6.2, in words for the person.
+fn explained(failure: LdapFailure, policy: PolicyAnswer) -> LdapFailure {
+    let text = match policy.error {
+        Some(3) => "this password may not be changed by its owner",
+        Some(4) => "the old password is needed",
+        Some(5) => "the new password is too simple",
+        Some(6) => "the new password is too short",
+        Some(7) => "the password was changed too recently",
+        Some(8) => "the new password was used before",
+        _ => return failure,
+    };
+    LdapFailure::Said { code: 19, text: text.into() }
+}

@@ -1,0 +1,297 @@
+//! Connections to all servers: kept for the next question, and given up with a server that does not answer in time.
+
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use schema::wire::message::Secret;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::client::{Client, Identity, LdapFailure, Search};
+use super::dial::{Endpoint, Trust};
+use super::entry::RawEntry;
+use super::order::Order;
+use super::secret;
+use crate::config::{LdapConfig, LdapReferrals, LdapSasl};
+use crate::directory::DirectoryError;
+
+/// Connections kept without work.
+const IDLE: usize = 8;
+/// For one server, while there is another one to ask: failover within two seconds, connection, TLS and bind included.
+const ATTEMPT: Duration = Duration::from_millis(800);
+/// Between looks at servers that are down.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// The servers and the connections to them.
+#[derive(Debug)]
+pub(super) struct Pool {
+    pub(super) config: Arc<LdapConfig>,
+    pub(super) endpoints: Vec<Endpoint>,
+    trust: Option<Trust>,
+    identity: Identity,
+    pub(super) order: Order,
+    idle: Mutex<Vec<Client>>,
+    /// A server has come back: who is at a farther one may want to change.
+    pub(super) back: Notify,
+}
+
+impl Pool {
+    /// Reads what connections need; connects nowhere.
+    pub(super) fn new(config: Arc<LdapConfig>) -> Result<Arc<Self>, DirectoryError> {
+        let refused = |reason| DirectoryError::Unavailable { directory: config.location(), reason };
+        let endpoints = config.servers.iter().map(|url| Endpoint::parse(url, &config)).collect::<Result<Vec<_>, _>>();
+        let endpoints = endpoints.map_err(refused)?;
+        let trust = Trust::read(&config, &endpoints).map_err(refused)?;
+        let identity = match (&config.sasl, &config.bind_password_file) {
+            (LdapSasl::External, _) => Identity::External,
+            (LdapSasl::None, Some(path)) if !config.bind_dn.is_empty() => {
+                Identity::Simple(config.bind_dn.clone(), secret::read(path).map_err(refused)?)
+            }
+            _ => Identity::Anonymous,
+        };
+        let order = Order::new(endpoints.len());
+        let pool =
+            Arc::new(Self { config, endpoints, trust, identity, order, idle: Mutex::default(), back: Notify::new() });
+        tokio::spawn(watch(Arc::downgrade(&pool)));
+        Ok(pool)
+    }
+
+    /// All entries that a search finds, from the first server that answers.
+    pub(super) async fn search(&self, search: &Search) -> Result<Vec<RawEntry>, DirectoryError> {
+        let until = Instant::now() + self.config.timeout.0;
+        let candidates = self.order.candidates();
+        let mut reason = String::new();
+        for (at, server) in candidates.iter().enumerate() {
+            let limit = if at + 1 < candidates.len() { until.min(Instant::now() + ATTEMPT) } else { until };
+            // A connection that was kept may have died unnoticed: then a fresh one to the same server.
+            let kept = self.kept(*server);
+            let mut failure = match kept {
+                Some(client) => self.search_with(client, search, limit).await,
+                None => self.search_afresh(*server, search, limit).await,
+            };
+            if matches!(&failure, Err(LdapFailure::Away(_))) && Instant::now() < limit {
+                failure = self.search_afresh(*server, search, limit).await;
+            }
+            match failure {
+                Ok((entries, references)) => {
+                    self.up(*server);
+                    return Ok(if self.config.referrals == LdapReferrals::Follow && !references.is_empty() {
+                        self.follow(entries, &references, search, until).await
+                    } else {
+                        entries
+                    });
+                }
+                Err(failure) if failure.is_away() => reason = self.down(*server, &failure),
+                Err(LdapFailure::Said { code: 32, .. }) if search.optional => return Ok(Vec::new()),
+                Err(failure) => return Err(self.said(*server, search, &failure)),
+            }
+        }
+        Err(self.unavailable(reason))
+    }
+
+    async fn search_afresh(
+        &self,
+        server: usize,
+        search: &Search,
+        limit: Instant,
+    ) -> Result<(Vec<RawEntry>, Vec<String>), LdapFailure> {
+        let client = self.bound(server, &self.identity, limit).await?;
+        self.search_with(client, search, limit).await
+    }
+
+    async fn search_with(
+        &self,
+        mut client: Client,
+        search: &Search,
+        limit: Instant,
+    ) -> Result<(Vec<RawEntry>, Vec<String>), LdapFailure> {
+        let found = tokio::time::timeout_at(limit, client.search(search)).await;
+        // Given up half-way the connection goes with it.
+        let found =
+            found.map_err(|_| LdapFailure::Away(format!("{} does not answer in time", self.url(client.server))))?;
+        if found.as_ref().map_or_else(|failure| !failure.is_away(), |_| true) {
+            self.keep(client);
+        }
+        found
+    }
+
+    /// Asks where references lead, one step, of servers that prove who they are. What cannot be had there is left out.
+    async fn follow(
+        &self,
+        mut entries: Vec<RawEntry>,
+        references: &[String],
+        search: &Search,
+        until: Instant,
+    ) -> Vec<RawEntry> {
+        for url in references.iter().take(8) {
+            let Ok(endpoint) = Endpoint::parse(url, &self.config) else { continue };
+            let base = url.splitn(4, '/').nth(3).and_then(|rest| rest.split('?').next()).unwrap_or_default();
+            let search =
+                Search { base: if base.is_empty() { search.base.clone() } else { base.into() }, ..search.clone() };
+            let asked = async {
+                let mut client = Client::connect(&endpoint, self.trust.as_ref(), usize::MAX).await?;
+                if !endpoint.is_clear() {
+                    client.bind(&self.identity).await?;
+                }
+                client.search(&search).await
+            };
+            match tokio::time::timeout_at(until.min(Instant::now() + ATTEMPT), asked).await {
+                Ok(Ok((found, _))) => entries.extend(found),
+                Ok(Err(error)) => tracing::warn!(url, %error, "a referral leads to nothing"),
+                Err(_) => tracing::warn!(url, "a referral leads to a server that does not answer"),
+            }
+        }
+        entries
+    }
+
+    /// A connection of its own, bound as identityd, to the first server that answers; of those that can be written if it is for that.
+    pub(super) async fn connect(&self, to_write: bool) -> Result<Client, DirectoryError> {
+        let until = Instant::now() + self.config.timeout.0;
+        self.connect_as(&self.identity, to_write, until).await.map_err(|failure| self.unavailable(failure.to_string()))
+    }
+
+    /// The same as somebody else.
+    pub(super) async fn connect_as(
+        &self,
+        identity: &Identity,
+        to_write: bool,
+        until: Instant,
+    ) -> Result<Client, LdapFailure> {
+        let candidates = if to_write { self.order.writable() } else { self.order.candidates() };
+        let mut last = LdapFailure::Away("no server is configured".into());
+        for (at, server) in candidates.iter().enumerate() {
+            let limit = if at + 1 < candidates.len() { until.min(Instant::now() + ATTEMPT) } else { until };
+            match self.bound(*server, identity, limit).await {
+                Ok(client) => {
+                    self.up(*server);
+                    return Ok(client);
+                }
+                Err(failure) if failure.is_away() => {
+                    self.down(*server, &failure);
+                    last = failure;
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+        Err(last)
+    }
+
+    async fn bound(&self, server: usize, identity: &Identity, limit: Instant) -> Result<Client, LdapFailure> {
+        let away = || LdapFailure::Away(format!("{} does not answer in time", self.url(server)));
+        let endpoint = self.endpoints.get(server).ok_or_else(away)?;
+        let clear = endpoint.is_clear() && !self.config.allow_plaintext;
+        if clear && matches!(identity, Identity::Simple(..)) {
+            return Err(LdapFailure::Away(format!(
+                "{}: a password would go over the network in the clear",
+                endpoint.url
+            )));
+        }
+        let connecting = async {
+            let mut client = Client::connect(endpoint, self.trust.as_ref(), server).await?;
+            client.bind(identity).await?;
+            Ok(client)
+        };
+        tokio::time::timeout_at(limit, connecting).await.map_err(|_| away())?
+    }
+
+    fn kept(&self, server: usize) -> Option<Client> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.retain(Client::is_usable);
+        let at = idle.iter().position(|client| client.server == server)?;
+        Some(idle.swap_remove(at))
+    }
+
+    fn keep(&self, client: Client) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < IDLE && client.is_usable() {
+            idle.push(client);
+        }
+    }
+
+    pub(super) fn up(&self, server: usize) {
+        if self.order.answered(server) {
+            tracing::info!(server = self.url(server), "the LDAP server answers again");
+            self.back.notify_waiters();
+        }
+    }
+
+    pub(super) fn down(&self, server: usize, failure: &LdapFailure) -> String {
+        let reason = failure.to_string();
+        if self.order.failed(server, &reason) {
+            tracing::warn!(server = self.url(server), reason, "the LDAP server does not answer");
+        }
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.retain(|client| client.server != server);
+        reason
+    }
+
+    pub(super) fn url(&self, server: usize) -> &str {
+        self.endpoints.get(server).map_or("?", |endpoint| endpoint.url.as_str())
+    }
+
+    pub(super) fn unavailable(&self, reason: String) -> DirectoryError {
+        DirectoryError::Unavailable { directory: self.config.location(), reason }
+    }
+
+    /// What a server's refusal of a search means. None of these is "no such entry".
+    fn said(&self, server: usize, search: &Search, failure: &LdapFailure) -> DirectoryError {
+        let hint = match failure {
+            LdapFailure::Said { code: 3 | 4 | 11, .. } => {
+                "; it gives identityd only a part: raise the limits of its service account (olcLimits, schema/ldap/slapd.ldif)"
+            }
+            LdapFailure::Said { code: 32, .. } => {
+                "; the base is not there, or identityd may not see it (base, olcAccess)"
+            }
+            LdapFailure::Said { code: 49, .. } => "; identityd's own password is wrong (bind_dn, bind_password_file)",
+            LdapFailure::Said { code: 50, .. } => "; identityd may not read there (olcAccess)",
+            _ => "",
+        };
+        self.unavailable(format!(
+            "{} answers {:?} below {:?} with {failure}{hint}",
+            self.url(server),
+            search.filter,
+            search.base
+        ))
+    }
+
+    /// Whether passwords are sent to these servers at all.
+    pub(super) fn may_send_passwords(&self) -> Result<(), LdapFailure> {
+        match self.endpoints.iter().find(|endpoint| endpoint.is_clear()) {
+            Some(endpoint) if !self.config.allow_plaintext => {
+                Err(LdapFailure::Away(format!("{}: a password would go over the network in the clear", endpoint.url)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Somebody who is not there, to bind as.
+    pub(super) fn dummy(&self) -> Identity {
+        let dn = format!("{}=nobody-at-all,{}", self.config.attributes.name, self.config.base);
+        Identity::Simple(dn, Secret::new(b"nobody's password".to_vec()))
+    }
+}
+
+/// Tries servers that are down again, so that no question has to.
+async fn watch(pool: Weak<Pool>) {
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let Some(pool) = pool.upgrade() else { return };
+        for server in pool.order.due() {
+            let tried = async {
+                let mut client = pool.bound(server, &pool.identity, Instant::now() + ATTEMPT).await?;
+                tokio::time::timeout(ATTEMPT, client.ping())
+                    .await
+                    .unwrap_or_else(|_| Err(LdapFailure::Away("it is silent".into())))?;
+                Ok::<_, LdapFailure>(client)
+            };
+            match tried.await {
+                Ok(client) => {
+                    pool.up(server);
+                    pool.keep(client);
+                }
+                Err(failure) if failure.is_away() => drop(pool.down(server, &failure)),
+                Err(_) => pool.up(server),
+            }
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! Content synchronisation (RFC 4533), refresh and persist: the server tells of every change as it is committed.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use super::client::{Client, Incoming, LdapFailure};
+use super::control::{self, SyncInfo, SyncState};
+use super::cookie::Cookie;
+use super::entry::Item;
+use super::feed::{self, Feed, Node, Op, Part};
+use super::map::Map;
+use super::model::Uuid;
+use super::pages;
+use super::pool::Pool;
+
+/// e-syncRefreshRequired (RFC 4533 §5): the cookie is of no use any more.
+const REFRESH_REQUIRED: u32 = 4096;
+/// A server that says nothing for so long during a refresh is stuck.
+const STUCK: Duration = Duration::from_secs(20);
+/// For an answer to "are you there".
+const THERE: Duration = Duration::from_millis(900);
+
+/// Follows one base for ever.
+pub(super) async fn follow(feed: Weak<Feed>, pool: Weak<Pool>, map: Map, part: Part) {
+    let mut troubles = feed::Troubles::default();
+    loop {
+        let (Some(feed), Some(pool)) = (feed.upgrade(), pool.upgrade()) else { return };
+        let failure = match pool.connect(false).await {
+            Ok(client) => {
+                let server = client.server;
+                let session = Session { feed: &feed, pool: &pool, map: &map, part: &part, scope: feed::scope(&map.0) };
+                let failure = session.run(client, &mut troubles).await;
+                if failure.is_away() {
+                    pool.down(server, &failure);
+                }
+                failure
+            }
+            Err(error) => LdapFailure::Away(error.to_string()),
+        };
+        drop((feed, pool));
+        troubles.rest(&part.search.base, &failure).await;
+    }
+}
+
+/// One search that does not end.
+struct Session<'a> {
+    feed: &'a Arc<Feed>,
+    pool: &'a Arc<Pool>,
+    map: &'a Map,
+    part: &'a Part,
+    scope: u64,
+}
+
+/// What has come since the search began and is not taken in yet.
+#[derive(Default)]
+struct Refresh {
+    ops: Vec<Op>,
+    /// Entries that the server named as still there, or sent.
+    present: HashSet<Uuid>,
+    /// What is gone was named, or has to be found by what was not.
+    someone_gone: bool,
+    presents: bool,
+}
+
+impl Session<'_> {
+    /// Runs until it fails.
+    async fn run(&self, mut client: Client, troubles: &mut feed::Troubles) -> LdapFailure {
+        let cookie = self.feed.locked().cookies.get(self.part.number).cloned().unwrap_or_default();
+        let sent = cookie.bytes();
+        let mut search = self.part.search.clone();
+        search.limit = 0;
+        let mut incoming = match client.stream(&search, vec![control::sync_request(sent.as_deref())]).await {
+            Ok(incoming) => incoming,
+            Err(failure) => return failure,
+        };
+        match self.refresh(&mut incoming, cookie, sent.is_some()).await {
+            Ok(()) => {}
+            Err(failure) => return self.ended(incoming, failure).await,
+        }
+        tracing::info!(server = self.pool.url(client.server), base = search.base, "following the directory's changes");
+        troubles.over();
+        let failure = self.persist(&mut client, &mut incoming).await;
+        match failure {
+            Ok(()) => self.ended(incoming, LdapFailure::Away("the server ended the synchronisation".into())).await,
+            Err(failure) => failure,
+        }
+    }
+
+    /// Takes everything until the server says that we are up to date.
+    async fn refresh(&self, incoming: &mut Incoming, mut cookie: Cookie, with_cookie: bool) -> Result<(), LdapFailure> {
+        let mut refresh = Refresh::default();
+        loop {
+            let item = tokio::time::timeout(STUCK, incoming.next()).await;
+            let item =
+                item.map_err(|_| LdapFailure::Away("it stopped in the middle of a synchronisation".into()))??;
+            match item {
+                None => return Err(LdapFailure::Away("the server ended the synchronisation".into())),
+                Some(Item::Reference(_)) => {}
+                Some(Item::Entry(entry, controls)) => {
+                    let (state, uuid, sent) = control::sync_state(&controls).map_err(strange)?;
+                    match state {
+                        SyncState::Present => drop(refresh.present.insert(uuid)),
+                        SyncState::Add | SyncState::Modify => {
+                            refresh.present.insert(uuid);
+                            refresh.ops.push(Op::Put(uuid, feed::node(self.map, &entry)));
+                        }
+                        SyncState::Delete => {
+                            refresh.someone_gone = true;
+                            refresh.ops.push(Op::Gone(uuid));
+                        }
+                    }
+                    sent.iter().for_each(|sent| cookie.merge(sent));
+                }
+                Some(Item::Intermediate(name, value)) => {
+                    let Some((info, sent)) = control::sync_info(&name, &value).map_err(strange)? else { continue };
+                    sent.iter().for_each(|sent| cookie.merge(sent));
+                    let done = match info {
+                        SyncInfo::NewCookie => false,
+                        SyncInfo::Names { gone: true, uuids } => {
+                            refresh.someone_gone |= !uuids.is_empty();
+                            refresh.ops.extend(uuids.into_iter().map(Op::Gone));
+                            false
+                        }
+                        SyncInfo::Names { gone: false, uuids } => {
+                            refresh.presents = true;
+                            refresh.present.extend(uuids);
+                            false
+                        }
+                        SyncInfo::Presents { done } => {
+                            // What was not named is gone.
+                            refresh.presents = true;
+                            done
+                        }
+                        SyncInfo::Deletes { done } => done,
+                    };
+                    if done {
+                        return self.take_in(refresh, cookie, with_cookie).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// The refresh is complete.
+    async fn take_in(&self, mut refresh: Refresh, cookie: Cookie, with_cookie: bool) -> Result<(), LdapFailure> {
+        let number = self.part.number;
+        let known = self.feed.locked().is_complete(number);
+        if with_cookie && !known {
+            // A new process goes on with the cookie of the one before, and does not know yet what there was.
+            let groups = |op: &Op| matches!(op, Op::Put(_, Some(Node::Group(_))));
+            let blind = refresh.someone_gone || refresh.presents || refresh.ops.iter().any(groups);
+            let listed = self.list().await?;
+            tracing::info!(
+                entries = listed.len(),
+                changes = refresh.ops.len(),
+                again = blind,
+                "went on where the last process had stopped"
+            );
+            {
+                let mut state = self.feed.locked();
+                for (uuid, node) in listed {
+                    state.take_in(number, Op::Put(uuid, node));
+                }
+            }
+            if blind {
+                self.feed.gap();
+            }
+            self.feed.mark(number);
+        } else if refresh.presents || !with_cookie {
+            if refresh.present.is_empty() {
+                // Everything is gone, or the server only means that nothing has changed: look.
+                refresh.present = self.list().await?.into_iter().map(|(uuid, _)| uuid).collect();
+            }
+            let known = self.feed.locked().known(number);
+            refresh.ops.extend(known.into_iter().filter(|uuid| !refresh.present.contains(uuid)).map(Op::Gone));
+        }
+        self.commit(refresh.ops, cookie);
+        Ok(())
+    }
+
+    /// All that is there now.
+    async fn list(&self) -> Result<Vec<(Uuid, Option<Node>)>, LdapFailure> {
+        let mut listed = Vec::new();
+        let searches = [self.part.search.clone()];
+        let take = |entry| listed.push((feed::uuid_of(&entry), feed::node(self.map, &entry)));
+        pages::all(self.pool, &searches, take).await.map_err(|error| LdapFailure::Away(error.to_string()))?;
+        Ok(listed)
+    }
+
+    fn commit(&self, ops: Vec<Op>, cookie: Cookie) {
+        let newest = cookie.newest();
+        {
+            let mut state = self.feed.locked();
+            if let Some(place) = state.cookies.get_mut(self.part.number) {
+                *place = cookie;
+            }
+        }
+        self.feed.apply(self.part.number, ops, newest, self.scope);
+    }
+
+    /// Takes each change as it comes. `Ok`: the server ended it.
+    async fn persist(&self, client: &mut Client, incoming: &mut Incoming) -> Result<(), LdapFailure> {
+        let mut cookie = self.feed.locked().cookies.get(self.part.number).cloned().unwrap_or_default();
+        let every = self.map.0.poll.0.max(Duration::from_millis(500));
+        let mut ping = tokio::time::interval_at(tokio::time::Instant::now() + every, every);
+        loop {
+            let back = self.pool.back.notified();
+            let item = tokio::select! {
+                item = incoming.next() => item?,
+                _ = ping.tick() => {
+                    if client.is_worn() {
+                        return Err(LdapFailure::Said { code: 0, text: "the connection is replaced".into() });
+                    }
+                    let there = tokio::time::timeout(THERE, client.ping()).await;
+                    there.unwrap_or_else(|_| Err(LdapFailure::Away("it takes questions and does not answer them".into())))?;
+                    self.feed.saw_server();
+                    continue;
+                }
+                () = back => {
+                    if self.pool.order.candidates().first().is_some_and(|first| *first < client.server) {
+                        // Not its fault: nothing is noted against it.
+                        return Err(LdapFailure::Said { code: 0, text: "a nearer server is back".into() });
+                    }
+                    continue;
+                }
+            };
+            match item {
+                None => return Ok(()),
+                Some(Item::Reference(_)) => {}
+                Some(Item::Entry(entry, controls)) => {
+                    let (state, uuid, sent) = control::sync_state(&controls).map_err(strange)?;
+                    sent.iter().for_each(|sent| cookie.merge(sent));
+                    let op = match state {
+                        SyncState::Delete => Op::Gone(uuid),
+                        _ => Op::Put(uuid, feed::node(self.map, &entry)),
+                    };
+                    self.commit(vec![op], cookie.clone());
+                }
+                Some(Item::Intermediate(name, value)) => {
+                    let Some((info, sent)) = control::sync_info(&name, &value).map_err(strange)? else { continue };
+                    sent.iter().for_each(|sent| cookie.merge(sent));
+                    let ops = match info {
+                        SyncInfo::Names { gone: true, uuids } => uuids.into_iter().map(Op::Gone).collect(),
+                        _ => Vec::new(),
+                    };
+                    self.commit(ops, cookie.clone());
+                }
+            }
+        }
+    }
+
+    /// The server ended it: with a result that says why.
+    async fn ended(&self, incoming: Incoming, failure: LdapFailure) -> LdapFailure {
+        let result = incoming.result().await;
+        if result.rc == REFRESH_REQUIRED {
+            tracing::info!(base = self.part.search.base, "the server asks for a full synchronisation");
+            let mut state = self.feed.locked();
+            if let Some(cookie) = state.cookies.get_mut(self.part.number) {
+                *cookie = Cookie::default();
+            }
+            let known = state.is_complete(self.part.number);
+            drop(state);
+            if !known {
+                self.feed.gap();
+            }
+            return LdapFailure::Said { code: REFRESH_REQUIRED, text: result.text };
+        }
+        if result.rc == 0 || result.rc == 88 {
+            failure
+        } else {
+            LdapFailure::Said { code: result.rc, text: result.text }
+        }
+    }
+}
+
+fn strange(error: super::ber::Malformed) -> LdapFailure {
+    LdapFailure::Away(error.to_string())
+}
