@@ -15,6 +15,7 @@ pub mod fleet;
 pub mod local;
 pub mod policy;
 pub mod quarantine;
+pub mod replica;
 pub mod server;
 pub mod snapshot;
 pub mod telemetry;

@@ -250,7 +250,15 @@ fn login(n: u32, version: u32) -> Owned {
 
 fn meta(base: u32, delta: u32) -> Meta {
     let identity = [base as u8; 16];
-    Meta { directory: [9; 16], identity, base_identity: [0; 16], pair: Pair { base, delta }, generation: 7, created: 1 }
+    Meta {
+        directory: [9; 16],
+        identity,
+        base_identity: [0; 16],
+        pair: Pair { base, delta },
+        generation: 7,
+        created: 1,
+        notes: Default::default(),
+    }
 }
 
 fn keys() -> impl FnMut() -> Key {

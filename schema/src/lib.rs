@@ -35,6 +35,8 @@ pub mod paths {
     pub const STATE_DIR: &str = "/var/lib/identityd";
     /// The embedded directory.
     pub const DIRECTORY_DB: &str = "/var/lib/identityd/directory.db";
+    /// The copy of the snapshot that survives a reboot. Readers map [`crate::snapshot::DIRECTORY`].
+    pub const SNAPSHOT: &str = "/var/lib/identityd/snapshot";
     /// The configuration file.
     pub const CONFIG: &str = "/etc/identityd/identityd.toml";
     /// Shell shown for a login that may not have one.

@@ -134,7 +134,15 @@ fn meta(base: u32, delta: u32) -> Meta {
     let mut identity = [0; 16];
     identity[..4].copy_from_slice(&base.to_le_bytes());
     identity[4..8].copy_from_slice(&delta.to_le_bytes());
-    Meta { directory: [9; 16], identity, base_identity: [0; 16], pair: Pair { base, delta }, generation: 7, created: 1 }
+    Meta {
+        directory: [9; 16],
+        identity,
+        base_identity: [0; 16],
+        pair: Pair { base, delta },
+        generation: 7,
+        created: 1,
+        notes: Default::default(),
+    }
 }
 
 fn keys(first: Key) -> impl FnMut() -> Key {

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
+use schema::record::Generation;
 use tokio::sync::Semaphore;
 
 use crate::directory::{Directory, DirectoryError, Entry, Kind, Quarantined};
@@ -107,6 +108,18 @@ impl Source {
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.directory.read().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    /// The directory itself, for what takes longer than a question.
+    #[must_use]
+    pub fn directory(&self) -> Option<Arc<dyn Directory>> {
+        self.directory.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Where the directory would go on after a generation; see [`Directory::cursor`].
+    #[must_use]
+    pub fn cursor(&self, generation: Generation) -> Vec<u8> {
+        self.directory().map(|directory| directory.cursor(generation)).unwrap_or_default()
     }
 
     /// Where it is.

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use super::*;
 use crate::config::Span;
 use crate::directory::fleet::{HostName, HostReport, Reported};
-use crate::directory::{Changes, Directory, Entry, Kind};
+use crate::directory::{Changes, Directory, Entry, Kind, Stock, StockedLogin};
 use crate::quarantine::QuarantineList;
 
 const WAIT: Duration = Duration::from_secs(5);
@@ -229,6 +229,45 @@ impl Directory for TestDirectory {
     async fn changes_after(&self, since: Generation, limit: u32) -> Result<Changes, DirectoryError> {
         let list = self.since(since, limit);
         self.asked(Changes::List(list)).await
+    }
+
+    async fn stock(&self) -> Result<Box<dyn Stock>, DirectoryError> {
+        let newest = self.generation().await?;
+        let logins: Vec<_> = self.logins.lock().unwrap().values().cloned().collect();
+        let stocked = |login: Login| {
+            let gids = self.gids(&login.name).unwrap_or_default();
+            StockedLogin { entry: Entry::Valid(login), gids }
+        };
+        Ok(Box::new(TestStock {
+            generation: newest,
+            logins: logins.into_iter().map(stocked).collect(),
+            groups: self.groups.lock().unwrap().values().cloned().map(Entry::Valid).collect(),
+        }))
+    }
+}
+
+struct TestStock {
+    generation: Generation,
+    logins: Vec<StockedLogin>,
+    groups: Vec<Entry<Group>>,
+}
+
+#[async_trait]
+impl Stock for TestStock {
+    fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    fn expected(&self) -> (u64, u64) {
+        (self.logins.len() as u64, self.groups.len() as u64)
+    }
+
+    async fn logins(&mut self) -> Result<Vec<StockedLogin>, DirectoryError> {
+        Ok(std::mem::take(&mut self.logins))
+    }
+
+    async fn groups(&mut self) -> Result<Vec<Entry<Group>>, DirectoryError> {
+        Ok(std::mem::take(&mut self.groups))
     }
 }
 

@@ -15,7 +15,7 @@ pub use ldap::{
 pub use mysql::{Address, MysqlConfig, MysqlQueries};
 pub use sections::{
     Access, Auth, Cache, DirectoryConfig, Fleet, Home, Log, LogFormat, LogLevel, Metrics, MetricsListen, Nss,
-    Passwords, QuarantineRules, Server, ShadowHash, UnknownShell,
+    Passwords, QuarantineRules, Server, ShadowHash, Snapshot, SnapshotMode, UnknownShell, Visibility,
 };
 pub use services::{Need, Services};
 pub use span::Span;
@@ -48,6 +48,8 @@ pub struct Config {
     pub home: Home,
     /// What libc sees.
     pub nss: Nss,
+    /// The published copy of the directory.
+    pub snapshot: Snapshot,
     /// Entries that are not served.
     pub quarantine: QuarantineRules,
     /// What this host tells the directory about itself.
@@ -104,6 +106,7 @@ impl Config {
         self.password.check()?;
         self.home.check()?;
         self.fleet.check()?;
+        self.snapshot.check()?;
         self.metrics.check()
     }
 }

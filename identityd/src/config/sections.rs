@@ -349,6 +349,50 @@ pub enum ShadowHash {
     Root,
 }
 
+/// `[snapshot]`
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Snapshot {
+    /// Whether there is one.
+    pub mode: SnapshotMode,
+    /// Who may read it.
+    pub visibility: Visibility,
+    /// Percent of the published logins that may vanish at once without an administrator's word.
+    pub max_removed: u32,
+}
+
+impl Default for Snapshot {
+    fn default() -> Self {
+        Self { mode: SnapshotMode::Replica, visibility: Visibility::Open, max_removed: 10 }
+    }
+}
+
+impl Snapshot {
+    pub(super) fn check(&self) -> Result<(), Wrong> {
+        range("snapshot.max_removed", self.max_removed.into(), 0, 100)
+    }
+}
+
+/// How look-ups are answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SnapshotMode {
+    /// From a full copy that every program maps.
+    Replica,
+    /// One by one from the directory, over the socket and through the cache.
+    Lookup,
+}
+
+/// Who may read the published copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Visibility {
+    /// Everybody, as /etc/passwd.
+    Open,
+    /// identityd alone; on the socket everybody may ask for a name or id, and lists show what concerns the caller.
+    Members,
+}
+
 /// `[quarantine]`
 #[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]

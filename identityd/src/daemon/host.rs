@@ -22,6 +22,7 @@ use crate::feed::Feed;
 use crate::fleet::Behind;
 use crate::local::{Local, LocalFiles, Stamp};
 use crate::quarantine::{self, Serving};
+use crate::replica::{self, Replica, Rules};
 use crate::server::{Limits, Pages, Reply};
 use crate::telemetry::Telemetry;
 use crate::telemetry::meters::RequestMeters;
@@ -31,6 +32,7 @@ use crate::telemetry::meters::RequestMeters;
 pub struct Host {
     cache: Arc<Cache>,
     feed: Arc<Feed>,
+    replica: Option<Arc<Replica>>,
     limits: Arc<Limits>,
     local_files: LocalFiles,
     local: RwLock<(Stamp, Arc<Local>)>,
@@ -56,6 +58,8 @@ pub struct HostParts {
     pub cache: Arc<Cache>,
     /// What notices changes.
     pub feed: Arc<Feed>,
+    /// What is published; `None` in lookup mode.
+    pub replica: Option<Arc<Replica>>,
     /// Where the local accounts are.
     pub local_files: LocalFiles,
     /// The configuration.
@@ -100,6 +104,7 @@ impl Host {
         Ok(Arc::new(Self {
             cache: parts.cache,
             feed: parts.feed,
+            replica: parts.replica,
             limits: Limits::new(parts.loaded.config.server.clone()),
             local_files: parts.local_files,
             local: RwLock::new((stamp, Arc::new(local))),
@@ -135,6 +140,18 @@ impl Host {
     #[must_use]
     pub fn behind(&self) -> &Behind {
         &self.behind
+    }
+
+    /// What is published; `None` in lookup mode.
+    #[must_use]
+    pub fn replica(&self) -> Option<&Arc<Replica>> {
+        self.replica.as_ref()
+    }
+
+    /// The rules under which this server publishes and answers now.
+    #[must_use]
+    pub fn rules(&self) -> Rules {
+        Rules { local: self.local(), unknown_shell: self.loaded().config.quarantine.unknown_shell }
     }
 
     /// The limits of the socket.
@@ -214,6 +231,9 @@ impl Host {
             self.limits.set(loaded.config.server.clone());
             self.pool.set(loaded.config.auth.clone());
             self.telemetry.set_level(loaded.config.log.level);
+            if let Some(replica) = &self.replica {
+                replica.show_to(loaded.config.snapshot.visibility);
+            }
             *self.loaded.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(loaded);
             Ok(())
         });
@@ -235,6 +255,19 @@ impl Host {
                 health.error.filter(|_| !health.reachable).map_or_else(String::new, |(error, _)| format!(": {error}"));
             format!("generation {generation} is not visible yet (now at {applied}){why}")
         })
+    }
+
+    /// Lets through a removal of many logins that is held back.
+    ///
+    /// # Errors
+    /// Nothing is held back.
+    pub fn accept_removal(&self) -> Result<(), String> {
+        let Some(replica) = &self.replica else {
+            return Err("nothing is held back: there is no snapshot in lookup mode".into());
+        };
+        replica.accept().map_err(|error| error.to_string())?;
+        self.feed.wake();
+        Ok(())
     }
 
     /// The login of this name, if this server serves it.
@@ -328,14 +361,7 @@ impl Host {
         let result = quarantine::group(group, &local);
         self.note(Kind::Group, group.name.as_str(), group.gid.raw(), result.as_ref().err());
         result.ok()?;
-        // Members are sorted; a server has some dozens of local accounts, a group may have 100,000 members.
-        let is_member = |name: &str| group.members.binary_search_by(|member| member.as_str().cmp(name)).is_ok();
-        if !local.logins().any(is_member) {
-            return Some(std::borrow::Cow::Borrowed(group));
-        }
-        let mut group = group.clone();
-        group.members.retain(|member| !local.has_login(member.as_str()));
-        Some(std::borrow::Cow::Owned(group))
+        Some(replica::trimmed(group, &local))
     }
 
     /// All groups of a login that this server serves, the primary first, without gids of local groups.

@@ -11,6 +11,7 @@ mod offline;
 mod open;
 mod own;
 mod pam;
+mod published;
 mod report;
 mod run;
 mod sweep;

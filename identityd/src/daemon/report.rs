@@ -4,8 +4,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use super::Host;
 use super::sweep::Census;
+use super::{Host, published};
 
 /// Quarantined entries that a report names; the rest is counted.
 const NAMED: usize = 200;
@@ -18,10 +18,13 @@ impl Host {
         let (quarantined, entries) = self.cache().source().quarantine().snapshot(NAMED);
         let (applied, seen) = self.feed().generations();
         let read_only = self.cache().source().read_only();
+        let facts = self.facts();
+        let published = facts.as_ref().is_some_and(|facts| facts.published.is_some());
         let word = match (health.reachable, self.cache().sizes().await) {
             (true, _) if read_only.is_some() => "degraded",
+            (true, _) if !facts.as_ref().is_none_or(Self::is_publishing_well) => "degraded",
             (true, _) => "ok",
-            (false, (0, _)) => "down",
+            (false, (0, _)) if !published => "down",
             (false, _) => "degraded",
         };
         let mut status = json!({
@@ -29,8 +32,9 @@ impl Host {
             "pid": std::process::id(),
             "uptime_seconds": self.started.elapsed().as_secs(),
             "health": word,
-            "mode": "lookup",
             "host": self.fleet_name(),
+            "mode": if facts.is_some() { "replica" } else { "lookup" },
+            "snapshot": facts.as_ref().map(published::json),
             "generation": { "seen": applied.0, "directory": seen.0 },
             "quarantined": quarantined,
             "details": details,
@@ -73,6 +77,7 @@ impl Host {
                 self.offline.count()
             ));
         }
+        warnings.extend(self.facts().iter().flat_map(published::warnings));
         let (quarantined, _) = self.cache().source().quarantine().snapshot(0);
         if quarantined > 0 {
             warnings.push(format!(
@@ -105,6 +110,12 @@ impl Host {
         if source.read_only().is_some() {
             words.push("its directory can only be read".to_owned());
         }
+        if let Some(facts) = self.facts().filter(|facts| !Self::is_publishing_well(facts)) {
+            words.push(
+                if facts.held.is_some() { "a removal is held back" } else { "its snapshot is not published" }
+                    .to_owned(),
+            );
+        }
         let (quarantined, _) = source.quarantine().snapshot(0);
         if quarantined > 0 {
             words.push(format!("{quarantined} entries not served"));
@@ -118,7 +129,8 @@ impl Host {
         let (quarantined, _) = self.cache().source().quarantine().snapshot(0);
         let (applied, _) = self.feed().generations();
         let census = self.census().unwrap_or_default();
-        self.telemetry.render(&[
+        let mut gauges = self.facts().as_ref().map(published::gauges).unwrap_or_default();
+        gauges.extend([
             ("identityd_directory_logins", census.logins as f64),
             ("identityd_directory_groups", census.groups as f64),
             ("identityd_cache_entries", kept as f64),
@@ -127,10 +139,11 @@ impl Host {
             ("identityd_generation", applied.0 as f64),
             ("identityd_connections", f64::from(self.limits().connections())),
             ("identityd_uptime_seconds", self.started.elapsed().as_secs() as f64),
-        ])
+        ]);
+        self.telemetry.render(&gauges)
     }
 }
 
-fn seconds(at: SystemTime) -> u64 {
+pub(super) fn seconds(at: SystemTime) -> u64 {
     at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

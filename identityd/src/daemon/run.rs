@@ -19,6 +19,7 @@ use crate::feed::{Feed, Follower};
 use crate::fleet;
 use crate::local::LocalFiles;
 use crate::quarantine::QuarantineList;
+use crate::replica::Replica;
 use crate::server;
 use crate::telemetry::{self, Telemetry};
 
@@ -52,9 +53,13 @@ async fn live(loaded: Loaded, telemetry: Telemetry) -> Result<(), String> {
     let metrics = loaded.config.metrics.listen();
     let pool = Pool::new(loaded.config.auth.clone()).map_err(|error| error.to_string())?;
     let offline = offline::open(loaded.config.auth.offline_days, &source).await;
+    let snapshot = &loaded.config.snapshot;
+    let replica = Replica::start(snapshot.mode, snapshot.visibility)
+        .map_err(|error| format!("cannot start a thread: {error}"))?;
     let host = Host::new(HostParts {
         pool,
         offline: Arc::clone(&offline),
+        replica: replica.clone(),
         cache: Cache::new(source, loaded.config.cache.clone()),
         feed: Arc::new(Feed::default()),
         local_files: LocalFiles::default(),
@@ -68,8 +73,8 @@ async fn live(loaded: Loaded, telemetry: Telemetry) -> Result<(), String> {
     );
     tokio::spawn(upkeep(Arc::clone(&host)));
     tokio::spawn(offline.watch());
-    tokio::spawn(sweep::run(Arc::clone(&host)));
     tokio::spawn(fleet::run(Arc::clone(&host)));
+    tokio::spawn(sweep::run(Arc::clone(&host)));
     if let Some(address) = metrics {
         let host = Arc::clone(&host);
         tokio::spawn(async move {
@@ -81,7 +86,7 @@ async fn live(loaded: Loaded, telemetry: Telemetry) -> Result<(), String> {
 
     // Who connects meanwhile waits in the backlog: opening takes some 30 ms, and "cannot be reached" would refuse a login that only came
     // early. With or without the directory it goes on then: boot must not hang.
-    let _ = tokio::time::timeout(FIRST_LOOK, host.feed().has_looked()).await;
+    let _ = tokio::time::timeout(FIRST_LOOK, ready_to_answer(&host)).await;
     let (stop, stopped) = watch::channel(false);
     let serving = tokio::spawn(server::serve(Arc::clone(&host), listener, stopped));
     tokio::spawn(watchdog::run(socket.into()));
@@ -97,7 +102,21 @@ async fn live(loaded: Loaded, telemetry: Telemetry) -> Result<(), String> {
     while host.limits().connections() > 0 && tokio::time::Instant::now() < limit {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+    if let Some(replica) = replica {
+        replica.stop().await;
+    }
     Ok(())
+}
+
+/// With a snapshot of an earlier life at once, else when the directory has been looked at.
+async fn ready_to_answer(host: &Host) {
+    if let Some(replica) = host.replica() {
+        replica.has_opened().await;
+        if replica.published().is_some() {
+            return;
+        }
+    }
+    host.feed().has_looked().await;
 }
 
 async fn until_told_to_stop(host: &Host) -> Result<(), String> {

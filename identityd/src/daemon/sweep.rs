@@ -6,11 +6,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use schema::name::LoginName;
+use schema::snapshot::view::Kind as _;
 
 use super::Host;
 use crate::cache::Lane;
 use crate::directory::{DirectoryError, Entry, Kind, Quarantined};
 use crate::quarantine;
+use crate::snapshot::Published;
 
 /// Groups that AUTH_SYS of NFS carries beside the primary one (RFC 5531, appendix A).
 const NFS_GROUPS: u32 = 16;
@@ -46,8 +48,12 @@ pub(super) async fn run(host: Arc<Host>) {
         let began = Instant::now();
         // What changes from now on is seen by this sweep or by the next one.
         altered.mark_unchanged();
-        let interval = match all(&host).await {
-            Ok((found, census)) => {
+        let interval = match look(&host).await {
+            Ok((None, census)) => {
+                host.set_census(census);
+                INTERVAL
+            }
+            Ok((Some(found), census)) => {
                 host.set_census(census);
                 for entry in host.cache().source().quarantine().replace(found) {
                     let kind = if entry.kind == Kind::Login { "login" } else { "group" };
@@ -71,6 +77,36 @@ pub(super) async fn run(host: Arc<Host>) {
         let _ = tokio::time::timeout(interval, altered.changed()).await;
         tokio::time::sleep(rest).await;
     }
+}
+
+/// What is published is counted, without a question to the directory; what is not served the replica knows by itself. The directory is gone through
+/// where nothing is published.
+async fn look(host: &Host) -> Result<(Option<Vec<Quarantined>>, Census), DirectoryError> {
+    let Some(replica) = host.replica() else {
+        return all(host).await.map(|(found, census)| (Some(found), census));
+    };
+    let published = replica.published();
+    let count = move || published.and_then(|published| count(&published));
+    let census = tokio::task::spawn_blocking(count).await.ok().flatten();
+    let nothing =
+        || DirectoryError::Unavailable { directory: "snapshot".into(), reason: "nothing is published".into() };
+    Ok((None, census.ok_or_else(nothing)?))
+}
+
+fn count(published: &Published) -> Option<Census> {
+    let mut census = Census::default();
+    for login in published.logins()? {
+        census.logins += 1;
+        // The primary one is not carried among the sixteen.
+        let others = login.gids()?.iter().count().saturating_sub(1);
+        if others > NFS_GROUPS as usize {
+            census.in_many_groups += 1;
+            let name = String::from_utf8_lossy(login.name()).into_owned();
+            census.such_as = census.such_as.filter(|other| *other < name).or(Some(name));
+        }
+    }
+    census.groups = published.groups()?.count() as u64;
+    Some(census)
 }
 
 async fn all(host: &Host) -> Result<(Vec<Quarantined>, Census), DirectoryError> {

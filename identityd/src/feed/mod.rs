@@ -1,8 +1,9 @@
-//! Notices changes of the directory and drops exactly the answers concerned.
+//! Notices changes of the directory, drops exactly the answers concerned and has the changes published.
 //!
 //! Three things make it look: a change of the database file (inotify on its folder), a message that names a generation, and a slow
 //! poll in case both were missed. Looking is one small question when nothing has changed.
 
+mod replication;
 mod watch;
 
 use std::collections::VecDeque;
@@ -20,6 +21,8 @@ use crate::cache::{Cache, Lane};
 use crate::daemon::Host;
 use crate::directory::{Change, Changes, Directory, DirectoryError};
 use crate::local::Stamp;
+use crate::replica::MOST_CHANGES;
+use replication::Replication;
 
 pub use watch::FileWatch;
 
@@ -47,6 +50,8 @@ const BREATH: Duration = Duration::from_millis(2);
 const REOPEN: Duration = Duration::from_secs(5);
 /// How many of the newest changes are remembered.
 const TAIL: usize = 8;
+/// For the files that an earlier life has published.
+const OPENING: Duration = Duration::from_secs(2);
 /// While the directory is away.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -88,6 +93,11 @@ impl Feed {
         self.wake.notify_one();
         let reached = tokio::time::timeout(wait, applied.wait_for(|applied| *applied >= generation)).await;
         if matches!(reached, Ok(Ok(_))) { Ok(()) } else { Err(*self.applied.borrow()) }
+    }
+
+    /// Looks now.
+    pub fn wake(&self) {
+        self.wake.notify_one();
     }
 
     /// Tells of each change of what this server serves: in the directory, in the local accounts, in the configuration.
@@ -144,6 +154,9 @@ pub struct Follower {
     /// The newest changes that were applied: another directory in the same file has others under these numbers.
     tail: VecDeque<Change>,
     reopened: Instant,
+    replica: Option<Replication>,
+    /// Where the directory goes on after what is applied.
+    cursor: Vec<u8>,
 }
 
 impl Follower {
@@ -161,11 +174,17 @@ impl Follower {
             unreadable: None,
             tail: VecDeque::new(),
             reopened: Instant::now(),
+            replica: host.replica().map(|replica| Replication::new(Arc::clone(replica))),
+            cursor: Vec::new(),
         }
     }
 
     /// Looks, again and again, until it is dropped.
     pub async fn run(mut self) {
+        if let Some(replication) = &self.replica {
+            // Reading a large copy from a slow disk takes longer; the directory is not kept waiting for it.
+            let _ = tokio::time::timeout(OPENING, replication.replica.has_opened()).await;
+        }
         let mut files = FileWatch::new(self.watched());
         let mut settle = Settle::default();
         loop {
@@ -178,6 +197,7 @@ impl Follower {
                 None if up => self.poll,
                 None => RETRY.min(self.poll),
             };
+            let pause = self.replica.as_ref().and_then(Replication::impatience).map_or(pause, |soon| soon.min(pause));
             let looked = Instant::now();
             tokio::select! {
                 () = self.feed.wake.notified() => {}
@@ -223,6 +243,7 @@ impl Follower {
 
     /// Looks once. `false`: the directory does not answer.
     async fn look(&mut self) -> bool {
+        self.adopt();
         let identity =
             self.file.as_ref().map(|file| file.metadata().map(|meta| (meta.dev(), meta.ino())).unwrap_or_default());
         let anew = !self.cache.source().is_open() || identity != self.identity || self.may_be_writable();
@@ -253,9 +274,13 @@ impl Follower {
 
     async fn open(&mut self, identity: Option<(u64, u64)>) -> bool {
         let source = self.cache.source();
+        let applied = *self.feed.applied.borrow();
         // Read the generation before anybody can ask: an answer from before a change that we count as seen would stay.
         let opened = async {
             let directory = (self.open)().await?;
+            if applied != Generation(0) {
+                directory.resume(applied, &self.cursor).await?;
+            }
             let generation = directory.generation().await?;
             Ok::<_, DirectoryError>((directory, generation))
         };
@@ -267,15 +292,14 @@ impl Follower {
                 return false;
             }
         };
-        let known = self.identity.is_some() || *self.feed.applied.borrow() != Generation(0);
-        let same = self.identity == identity && generation >= *self.feed.applied.borrow();
+        let known = self.identity.is_some() || applied != Generation(0);
+        // What an earlier life published knows of no file; its history is compared instead.
+        let same = (self.identity == identity || self.identity.is_none()) && generation >= applied;
         source.set(Some(directory));
         if known && !same {
             tracing::warn!(directory = source.location(), "the directory has been replaced; everything is asked anew");
-            self.tail.clear();
-            self.cache.flush().await;
-        }
-        if !(known && same) {
+            self.anew(generation, "the directory has been replaced").await;
+        } else if !known {
             self.publish(generation);
         }
         self.identity = identity;
@@ -288,47 +312,53 @@ impl Follower {
         let newest = source.ask(Lane::Reserved, |directory| async move { directory.generation().await }).await?;
         self.feed.seen.send_replace(newest);
         let mut applied = *self.feed.applied.borrow();
-        if newest < applied {
+        if newest < applied && !self.is_waiting_for_a_load() {
             tracing::warn!(%applied, %newest, "the directory has gone back, as after a restored backup; everything is asked anew");
-            self.anew(newest).await;
+            self.anew(newest, "the directory has gone back, as after a restored backup").await;
+        }
+        self.replicate(newest).await?;
+        if self.is_waiting_for_a_load() {
             return Ok(());
         }
+        applied = *self.feed.applied.borrow();
         while applied < newest {
             // Those that we know come again: they must be the same.
             let known = self.tail.front().map_or(applied, |oldest| Generation(oldest.generation.0.saturating_sub(1)));
-            let asked = BATCH + self.tail.len() as u32;
+            let most = self.replica.as_ref().map_or(BATCH, |_| MOST_CHANGES + 1);
+            let asked = most + self.tail.len() as u32;
             let changes = source
                 .ask(Lane::Reserved, |directory| async move { directory.changes_after(known, asked).await })
                 .await?;
-            let last = match changes {
-                Changes::List(changes) => {
-                    let (old, new) = changes.split_at(changes.partition_point(|change| change.generation <= applied));
-                    match new.last().map(|change| change.generation) {
-                        Some(last) if self.tail.iter().eq(old) => {
-                            self.cache.apply(new).await;
-                            self.remember(new);
-                            last
-                        }
-                        Some(_) => {
-                            tracing::warn!(%applied, %newest, "the directory has another history than before, as after a restored backup; everything is asked anew");
-                            self.anew(newest).await;
-                            newest
-                        }
-                        None => {
-                            tracing::warn!(%applied, %newest, "the change log has a hole; everything is asked anew");
-                            self.anew(newest).await;
-                            newest
-                        }
-                    }
-                }
+            let changes = match changes {
+                Changes::List(changes) => changes,
                 Changes::Gap => {
                     tracing::info!(%applied, %newest, "the change log does not reach back so far; everything is asked anew");
-                    self.anew(newest).await;
-                    newest
+                    self.anew(newest, "the change log does not reach back so far").await;
+                    return Ok(());
                 }
             };
-            applied = last;
-            self.publish(applied);
+            let (old, new) = changes.split_at(changes.partition_point(|change| change.generation <= applied));
+            match new.last().map(|change| change.generation) {
+                Some(last) if self.tail.iter().eq(old) => {
+                    self.cache.apply(new).await;
+                    if !self.follow(new, last).await? {
+                        return Ok(());
+                    }
+                    self.remember(new);
+                    applied = last;
+                    self.publish(applied);
+                }
+                Some(_) => {
+                    tracing::warn!(%applied, %newest, "the directory has another history than before, as after a restored backup; everything is asked anew");
+                    self.anew(newest, "the directory has another history than before").await;
+                    return Ok(());
+                }
+                None => {
+                    tracing::warn!(%applied, %newest, "the change log has a hole; everything is asked anew");
+                    self.anew(newest, "the change log has a hole").await;
+                    return Ok(());
+                }
+            }
         }
         Ok(())
     }
@@ -340,14 +370,18 @@ impl Follower {
         }
     }
 
-    /// Nothing that is known holds any more.
-    async fn anew(&mut self, generation: Generation) {
+    /// Nothing that is known holds any more. What is published stays until everything has been read.
+    async fn anew(&mut self, generation: Generation, reason: &str) {
         self.tail.clear();
         self.cache.flush().await;
-        self.publish(generation);
+        match &mut self.replica {
+            Some(replication) if replication.is_published() => replication.lost(reason, generation),
+            _ => self.publish(generation),
+        }
     }
 
-    fn publish(&self, generation: Generation) {
+    fn publish(&mut self, generation: Generation) {
+        self.cursor = self.cache.source().cursor(generation);
         self.feed.seen.send_modify(|seen| *seen = generation.max(*seen));
         self.feed.applied.send_replace(generation);
         self.feed.alter();
@@ -355,4 +389,4 @@ impl Follower {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

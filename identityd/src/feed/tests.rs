@@ -11,7 +11,7 @@ use crate::server::tests::World;
 
 const WAIT: Duration = Duration::from_secs(5);
 
-fn follow(world: &World) {
+pub(crate) fn follow(world: &World) {
     let directory = Arc::clone(&world.directory);
     let open: Opener = Box::new(move || {
         let directory = Arc::clone(&directory);

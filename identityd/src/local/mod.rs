@@ -111,6 +111,24 @@ impl Local {
         self.gids.get(&gid).map(String::as_str)
     }
 
+    /// Adds all that is known to a digest, in one order.
+    pub fn digest(&self, digest: &mut sha2::Sha256) {
+        use sha2::Digest;
+        let mut lines: Vec<String> = Vec::new();
+        lines.extend(self.logins.iter().map(|(name, id)| format!("login {name}:{id}")));
+        lines.extend(self.uids.iter().map(|(id, name)| format!("uid {id}:{name}")));
+        lines.extend(self.homes.iter().map(|(home, name)| format!("home {home}:{name}")));
+        lines.extend(self.groups.iter().map(|(name, id)| format!("group {name}:{id}")));
+        lines.extend(self.gids.iter().map(|(id, name)| format!("gid {id}:{name}")));
+        lines.extend(self.shells.iter().flatten().map(|shell| format!("shell {shell}")));
+        lines.push(format!("shells {}", self.shells.is_some()));
+        lines.sort_unstable();
+        for line in lines {
+            digest.update(line.as_bytes());
+            digest.update(b"\n");
+        }
+    }
+
     /// Names of `/etc/passwd`.
     pub fn logins(&self) -> impl Iterator<Item = &str> {
         self.logins.keys().map(String::as_str)

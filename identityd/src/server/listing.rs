@@ -8,10 +8,10 @@ use schema::record::Login;
 use schema::wire::frame::{ListHead, Op, Status};
 use zeroize::Zeroizing;
 
-use super::Reply;
 use super::connection::Asked;
 use super::lookup::{self, id};
 use super::pages::MadeOf;
+use super::{Reply, published};
 use crate::cache::Lane;
 use crate::daemon::Host;
 use crate::directory::{DirectoryError, Entry};
@@ -35,6 +35,13 @@ pub(super) async fn answer(host: &Arc<Host>, asked: &Asked, payload: &[u8]) -> R
     }
     if !host.config().nss.enumerate {
         return Reply::owned(Page::default().close(0));
+    }
+    if let Some(page) = published::page(host, asked.op, after, asked.peer) {
+        return Reply::owned(page);
+    }
+    if !published::sees_all(host, asked.peer) {
+        // Who is in whose groups is not known before something is published.
+        return Reply::bare(Status::Unknown);
     }
     match tokio::time::timeout(asked.wait, page(host, asked, after)).await {
         Ok(Ok(page)) => Reply::shared(&page),
@@ -153,7 +160,7 @@ async fn groups(host: &Arc<Host>, mut after: u32) -> Result<Vec<u8>, DirectoryEr
     }
 }
 
-struct Page {
+pub(super) struct Page {
     bytes: Vec<u8>,
     count: u32,
 }
@@ -166,7 +173,7 @@ impl Default for Page {
 
 impl Page {
     /// Adds a record; `false` when the page is full.
-    fn push(&mut self, record: &[u8]) -> bool {
+    pub(super) fn push(&mut self, record: &[u8]) -> bool {
         let Ok(len) = u32::try_from(record.len()) else { return true };
         if self.count > 0 && self.bytes.len() + record.len() + 4 > PAGE {
             return false;
@@ -177,7 +184,7 @@ impl Page {
         true
     }
 
-    fn close(mut self, next_after: u32) -> Vec<u8> {
+    pub(super) fn close(mut self, next_after: u32) -> Vec<u8> {
         let head = ListHead { next_after, count: self.count };
         for (slot, byte) in self.bytes.iter_mut().zip(head.to_bytes()) {
             *slot = byte;

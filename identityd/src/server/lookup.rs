@@ -9,8 +9,8 @@ use schema::packed::write;
 use schema::record::Login;
 use schema::wire::frame::{Op, Status};
 
-use super::Reply;
 use super::connection::Asked;
+use super::{Reply, published};
 use crate::cache::{Answer, Lane};
 use crate::config::ShadowHash;
 use crate::daemon::Host;
@@ -18,6 +18,9 @@ use crate::directory::DirectoryError;
 
 /// Answers one look-up. A name or id that cannot exist is Absent, not Malformed: `getent passwd a:b` has a certain answer.
 pub(super) async fn answer(host: &Arc<Host>, asked: &Asked, payload: &[u8]) -> Reply {
+    if let Some(reply) = published::look_up(host, asked.op, payload) {
+        return reply;
+    }
     match asked.op {
         Op::PasswdByName => match LoginName::from_bytes(payload) {
             Ok(name) => Reply::of(host.login_by_name(&name, asked.patience()).await.map(|login| login.reply())),

@@ -46,6 +46,7 @@ pub(super) async fn answer(
             Err(reason) => Message::Failed(reason),
         },
         Request::ForgetHost { host: name } => done(host.forget_host(&name).await),
+        Request::AcceptRemoval => done(host.accept_removal()),
         Request::Why { login, service } => Message::Why(host.why(&login, service.as_deref()).await),
         Request::SshKeys { login } => match host.ssh_keys(&login, asked.wait).await {
             Ok(lines) => Message::SshKeys(lines),
@@ -111,7 +112,7 @@ async fn may(host: &Host, peer: Peer, request: &Request) -> bool {
         | Request::MayChangePassword { context, .. }
         | Request::ChangePassword { context, .. } => host.is_own(peer.uid, &context.user).await,
         Request::OpenSession { .. } | Request::CloseSession { .. } | Request::Refresh { .. } | Request::Reload => false,
-        Request::Fleet | Request::ForgetHost { .. } => false,
+        Request::Fleet | Request::ForgetHost { .. } | Request::AcceptRemoval => false,
     }
 }
 

@@ -6,6 +6,7 @@ mod listing;
 mod lookup;
 mod message;
 mod pages;
+mod published;
 mod reply;
 
 pub use limits::Limits;

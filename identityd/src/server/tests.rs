@@ -18,6 +18,8 @@ use crate::config::{Config, Loaded, Span};
 use crate::daemon::HostParts;
 use crate::feed::Feed;
 use crate::local::LocalFiles;
+use crate::replica::Replica;
+use crate::snapshot::Places;
 use crate::telemetry::Telemetry;
 
 pub(crate) struct World {
@@ -29,7 +31,17 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn start(config: Config) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::start_in(tempfile::tempdir().unwrap(), config, false)
+    }
+
+    /// In this folder, publishing into it or not.
+    pub(crate) fn start_in(folder: tempfile::TempDir, config: Config, publishes: bool) -> Self {
+        let places = Places {
+            live: folder.path().join("live"),
+            kept: folder.path().join("kept"),
+            visibility: schema::snapshot::control::Visibility::Open,
+        };
+        let replica = publishes.then(|| Replica::start_in(places).unwrap());
         let path = |name: &str| folder.path().join(name);
         std::fs::write(path("passwd"), "root:x:0:0:root:/root:/bin/sh\nlocal:x:1500:1500::/:/bin/sh\n").unwrap();
         std::fs::write(path("group"), "root:x:0:\n").unwrap();
@@ -43,6 +55,7 @@ impl World {
             offline: Verifiers::none(Arc::clone(cache.source())),
             cache,
             feed: Arc::new(Feed::default()),
+            replica,
             pool: Pool::new(config.auth.clone()).unwrap(),
             local_files: LocalFiles { passwd: path("passwd"), group: path("group"), shells: path("shells") },
             loaded: Loaded { config, path: path("identityd.toml"), at: SystemTime::now() },

@@ -98,6 +98,12 @@ impl Room {
         File::open(&self.path)?.sync_all()
     }
 
+    /// Gives a published file the mode of this room.
+    pub(super) fn set_mode(&self, pair: Pair) -> io::Result<()> {
+        use std::os::unix::fs::PermissionsExt;
+        fs::set_permissions(self.path_of(pair), fs::Permissions::from_mode(self.mode))
+    }
+
     /// Copies a file of another room, under the same name.
     pub(super) fn copy_from(&self, from: &Self, pair: Pair) -> io::Result<()> {
         let mut output = self.create(&name_of(pair))?;

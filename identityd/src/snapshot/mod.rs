@@ -19,10 +19,10 @@ use schema::snapshot::hash::Key;
 use schema::snapshot::layout::{Defect, FileKind, Header, Pair};
 use schema::snapshot::pair::Snapshot;
 use schema::snapshot::verify;
-use schema::snapshot::view::View;
-use schema::snapshot::write::{Meta, Tombstones, WriteError, Writer};
+use schema::snapshot::view::{Group, Kind, Login, Lookup, View};
+use schema::snapshot::write::{Meta, Notes, Tombstones, WriteError, Writer};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use self::files::Output as SnapshotFile;
@@ -77,6 +77,8 @@ pub struct Publisher {
     /// The highest base number ever seen here: none is used twice.
     last_base: u32,
     current: Option<Current>,
+    /// What goes into the headers of the files to come.
+    notes: Notes,
 }
 
 /// What is published.
@@ -86,8 +88,10 @@ struct Current {
     /// Everything that differs from the base, published or about to be.
     changes: Changes,
     generation: u64,
-    /// Changes that are in no file yet, because publishing them failed.
-    unpublished: Vec<Change>,
+    /// Some changes are in no file yet, because publishing them failed.
+    unpublished: bool,
+    /// As its newest file has them.
+    notes: Notes,
     /// Changes since a fold began.
     since_fold: Option<Vec<Change>>,
 }
@@ -116,6 +120,30 @@ pub struct Fold {
 pub struct Folded {
     from: [u8; 16],
     base: Base,
+}
+
+/// A new base about to be written, in whatever thread.
+pub struct Load {
+    live: Room,
+    meta: Meta,
+}
+
+/// A new base, complete and not yet published. Dropped, it is removed.
+pub struct Loaded {
+    live: Room,
+    file: SnapshotFile,
+    base: Arc<Base>,
+    published: bool,
+}
+
+/// The files of one generation, mapped as long as this lives.
+pub struct Published {
+    base: Arc<Base>,
+    delta: Option<Base>,
+    /// Their numbers.
+    pub pair: Pair,
+    /// All changes up to this are in them.
+    pub generation: u64,
 }
 
 impl Publisher {
@@ -176,7 +204,9 @@ impl Publisher {
             directory,
             last_base,
             current: None,
+            notes: Notes::default(),
         };
+        publisher.notes = found.as_ref().map(|current| current.notes).unwrap_or_default();
         match found {
             Some(current) if reusable => {
                 publisher.current = Some(current);
@@ -194,6 +224,17 @@ impl Publisher {
         self.current.as_ref().map(|current| current.generation)
     }
 
+    /// What the newest file notes for the publisher's next life.
+    #[must_use]
+    pub fn notes(&self) -> Option<Notes> {
+        self.current.as_ref().map(|current| current.notes)
+    }
+
+    /// What the files to come are to note.
+    pub fn note(&mut self, notes: Notes) {
+        self.notes = notes;
+    }
+
     /// The pair that is published.
     #[must_use]
     pub fn pair(&self) -> Option<Pair> {
@@ -209,17 +250,47 @@ impl Publisher {
         generation: u64,
         fill: impl FnOnce(&mut Writer<SnapshotFile>) -> Result<(), WriteError>,
     ) -> Result<(), PublishError> {
-        let pair = Pair { base: self.last_base + 1, delta: 0 };
-        let file = self.live.create(&name_of(pair)).map_err(|error| self.failed(error))?;
-        let mut writer = Writer::new(file, meta(self.directory, pair, generation))?;
-        fill(&mut writer)?;
-        let (file, _) = writer.finish(&Tombstones::default(), random_key)?;
-        self.live.publish(&file, &name_of(pair)).map_err(|error| self.failed(error))?;
-        self.last_base = pair.base;
-        let base = Arc::new(map(&self.live, pair)?);
-        let current =
-            Current { pair, base, changes: Changes::default(), generation, unpublished: Vec::new(), since_fold: None };
-        self.make_current(current)
+        let load = self.start_load();
+        let loaded = load.write(generation, fill)?;
+        self.finish_load(loaded, generation, Vec::new())
+    }
+
+    /// Begins to publish everything anew; changes of what is published now go on being published meanwhile.
+    #[must_use]
+    pub fn start_load(&mut self) -> Load {
+        self.last_base += 1;
+        let pair = Pair { base: self.last_base, delta: 0 };
+        Load { live: self.live.clone(), meta: meta(self.directory, pair, 0, self.notes) }
+    }
+
+    /// Makes a loaded base the current one, together with what the directory says of everything that has changed between its generation
+    /// and `generation`.
+    ///
+    /// # Errors
+    /// [`PublishError`]; what was published before still is.
+    pub fn finish_load(&mut self, loaded: Loaded, generation: u64, since: Vec<Change>) -> Result<(), PublishError> {
+        let pair = loaded.base.header.pair;
+        self.live.publish(&loaded.file, &name_of(pair)).map_err(|error| self.failed(error))?;
+        let base = loaded.take();
+        let mut changes = Changes::default();
+        for change in since {
+            changes.apply(&base.view()?, change)?;
+        }
+        let notes = notes_of(&base);
+        let pending = !changes.is_empty() || generation != base.header.generation || notes != self.notes;
+        let next = Current { pair, base, changes, generation, notes, unpublished: false, since_fold: None };
+        if pending { self.make_current_with_delta(next) } else { self.make_current(next) }
+    }
+
+    /// What is published, as a reader has it.
+    ///
+    /// # Errors
+    /// [`PublishError::Files`]: it cannot be mapped.
+    pub fn published(&self) -> Result<Option<Published>, PublishError> {
+        let Some(current) = &self.current else { return Ok(None) };
+        let delta = if current.pair.delta == 0 { None } else { Some(map(&self.live, current.pair)?) };
+        let generation = delta.as_ref().map_or(current.base.header.generation, |delta| delta.header.generation);
+        Ok(Some(Published { base: current.base.clone(), delta, pair: current.pair, generation }))
     }
 
     /// Publishes changes: what the directory says at `generation` about every name and id that changed since the generation before.
@@ -234,7 +305,7 @@ impl Publisher {
             since.extend(changes.iter().cloned());
         }
         let base = current.base.clone();
-        current.unpublished.extend(changes.iter().cloned());
+        current.unpublished = true;
         for change in changes {
             current.changes.apply(&base.view()?, change)?;
         }
@@ -246,7 +317,8 @@ impl Publisher {
     pub fn fold_is_due(&self) -> bool {
         self.current.as_ref().is_some_and(|current| {
             let large = current.changes.len() > FOLD_ENTRIES || current.changes.bytes() > FOLD_BYTES;
-            large && current.since_fold.is_none()
+            // A fold starts from the files, which must hold everything.
+            large && current.since_fold.is_none() && !current.unpublished
         })
     }
 
@@ -262,8 +334,8 @@ impl Publisher {
         };
         let pair = Pair { base: self.last_base + 1, delta: 0 };
         self.last_base = pair.base;
-        current.since_fold = Some(current.unpublished.clone());
-        let meta = meta(self.directory, pair, current.generation);
+        current.since_fold = Some(Vec::new());
+        let meta = meta(self.directory, pair, current.generation, current.notes);
         Ok(Fold { live: self.live.clone(), base: current.base.clone(), delta, meta })
     }
 
@@ -285,17 +357,10 @@ impl Publisher {
         for change in since {
             changes.apply(&base.view()?, change)?;
         }
-        let pending = !changes.is_empty() || generation != base.header.generation;
-        let next = Current { pair, base, changes, generation, unpublished: Vec::new(), since_fold: None };
-        if !pending {
-            return self.make_current(next);
-        }
-        let before = self.current.replace(next);
-        let written = self.write_delta(generation);
-        if written.is_err() {
-            self.current = before;
-        }
-        written
+        let notes = notes_of(&base);
+        let pending = !changes.is_empty() || generation != base.header.generation || notes != self.notes;
+        let next = Current { pair, base, changes, generation, notes, unpublished: false, since_fold: None };
+        if pending { self.make_current_with_delta(next) } else { self.make_current(next) }
     }
 
     /// Says that the page is maintained, at this second of CLOCK_MONOTONIC. To be called every ten seconds.
@@ -340,6 +405,11 @@ impl Publisher {
             if current.pair.delta != 0 {
                 self.live.copy_from(&self.kept, current.pair).map_err(|error| self.failed(error))?;
             }
+        } else {
+            // They may have been for others than now.
+            for pair in [Pair { delta: 0, ..current.pair }, current.pair] {
+                self.live.set_mode(pair).map_err(|error| self.failed(error))?;
+            }
         }
         let base = Arc::new(map(&self.live, Pair { delta: 0, ..current.pair })?);
         self.make_current(Current { base, ..current })
@@ -349,7 +419,7 @@ impl Publisher {
         let current = self.current.as_ref().ok_or(PublishError::NoBase)?;
         let pair = Pair { base: current.base.header.pair.base, delta: current.pair.delta + 1 };
         let file = self.live.create(&name_of(pair)).map_err(|error| self.failed(error))?;
-        let meta = meta(self.directory, pair, generation);
+        let meta = meta(self.directory, pair, generation, self.notes);
         let (file, _) = current.changes.write(file, &current.base.header, meta, random_key)?;
         self.live.publish(&file, &name_of(pair)).map_err(|error| self.failed(error))?;
         self.control.flip(pair.word(), generation).map_err(|error| self.failed(error))?;
@@ -357,10 +427,21 @@ impl Publisher {
         if let Some(current) = &mut self.current {
             current.pair = pair;
             current.generation = generation;
-            current.unpublished.clear();
+            current.notes = self.notes;
+            current.unpublished = false;
         }
         self.sweep(Some(before));
         Ok(())
+    }
+
+    fn make_current_with_delta(&mut self, next: Current) -> Result<(), PublishError> {
+        let generation = next.generation;
+        let before = self.current.replace(next);
+        let written = self.write_delta(generation);
+        if written.is_err() {
+            self.current = before;
+        }
+        written
     }
 
     fn make_current(&mut self, next: Current) -> Result<(), PublishError> {
@@ -384,6 +465,142 @@ impl Publisher {
 
     fn failed(&self, source: io::Error) -> PublishError {
         PublishError::Files { directory: self.places.live.clone(), source }
+    }
+}
+
+impl Load {
+    /// Writes the base: `fill` writes all logins in order of uid, then all groups in order of gid, as they are at `generation`.
+    ///
+    /// # Errors
+    /// [`PublishError`]. It may be written again.
+    pub fn write(
+        &self,
+        generation: u64,
+        fill: impl FnOnce(&mut Writer<SnapshotFile>) -> Result<(), WriteError>,
+    ) -> Result<Loaded, PublishError> {
+        let failed = |source| PublishError::Files { directory: self.live.path(""), source };
+        let name = name_of(self.meta.pair);
+        let temporary = self.live.path(&format!("new.{name}"));
+        let created = seconds_now();
+        let meta = Meta { generation, created, identity: rand::random(), ..self.meta };
+        let written = || {
+            let mut writer = Writer::new(self.live.create(&name).map_err(failed)?, meta)?;
+            fill(&mut writer)?;
+            let (file, _) = writer.finish(&Tombstones::default(), random_key)?;
+            let base = map_file(&temporary, self.meta.pair).map_err(|error| match error {
+                PublishError::Files { source, .. } => failed(source),
+                other => other,
+            })?;
+            Ok(Loaded { live: self.live.clone(), file, base: Arc::new(base), published: false })
+        };
+        let written = written();
+        if written.is_err() {
+            let _ = std::fs::remove_file(&temporary);
+        }
+        written
+    }
+}
+
+impl Loaded {
+    /// What is in it.
+    ///
+    /// # Errors
+    /// [`Defect`]: it is not what was written.
+    pub fn snapshot(&self) -> Result<Snapshot<'_>, Defect> {
+        Ok(Snapshot::checked_before(self.base.view()?, None))
+    }
+
+    fn take(mut self) -> Arc<Base> {
+        self.published = true;
+        self.base.clone()
+    }
+}
+
+impl Drop for Loaded {
+    fn drop(&mut self) {
+        if !self.published {
+            let name = name_of(self.base.header.pair);
+            let _ = std::fs::remove_file(self.live.path(&format!("new.{name}")));
+        }
+    }
+}
+
+impl Published {
+    /// To look things up in.
+    #[must_use]
+    pub fn snapshot(&self) -> Option<Snapshot<'_>> {
+        let delta = match &self.delta {
+            Some(delta) => Some(delta.view().ok()?),
+            None => None,
+        };
+        Some(Snapshot::checked_before(self.base.view().ok()?, delta))
+    }
+
+    /// Bytes of the base and of the delta.
+    #[must_use]
+    pub fn bytes(&self) -> (u64, u64) {
+        (self.base.header.len as u64, self.delta.as_ref().map_or(0, |delta| delta.header.len as u64))
+    }
+
+    /// All logins in order of uid. `None`: damaged.
+    #[must_use]
+    pub fn logins(&self) -> Option<impl Iterator<Item = Login<'_>>> {
+        self.entries()
+    }
+
+    /// All groups in order of gid. `None`: damaged.
+    #[must_use]
+    pub fn groups(&self) -> Option<impl Iterator<Item = Group<'_>>> {
+        self.entries()
+    }
+
+    /// From the front to the end of both files: a fraction of what asking for each next entry costs.
+    fn entries<'a, K: Kind<'a>>(&'a self) -> Option<impl Iterator<Item = K>> {
+        let base = self.base.view().ok()?;
+        let delta = match &self.delta {
+            Some(delta) => Some(delta.view().ok()?),
+            None => None,
+        };
+        let shadowed = move |entry: &K| {
+            let key = |view: &View<'_>| view.header().key.id(entry.id());
+            delta.is_some_and(|delta| !matches!(delta.by_id::<K>(entry.id(), key(&delta)), Lookup::Nothing))
+        };
+        let mut old = base.entries::<K>().filter(move |entry| !shadowed(entry)).peekable();
+        let mut new = delta.into_iter().flat_map(|delta| delta.entries::<K>()).peekable();
+        Some(std::iter::from_fn(move || match (old.peek(), new.peek()) {
+            (Some(one), Some(other)) if one.id() > other.id() => new.next(),
+            (Some(_), _) => old.next(),
+            (None, _) => new.next(),
+        }))
+    }
+
+    /// How many logins and groups.
+    #[must_use]
+    pub fn counts(&self) -> (u64, u64) {
+        let base = self.base.header.counts;
+        let (logins, groups) = (u64::from(base.logins), u64::from(base.groups));
+        let (Some(delta), Ok(view)) = (&self.delta, self.base.view()) else { return (logins, groups) };
+        let Ok(changes) = delta.view() else { return (logins, groups) };
+        // An id of the base that is dead has left it, one that is in both is the same entry, others have come.
+        let key = self.base.header.key;
+        let is_new = |found: bool| u64::from(!found);
+        let in_base = |id| matches!(view.by_id::<Login<'_>>(id, key.id(id)), Lookup::Here(_));
+        let new_logins: u64 = changes.entries::<Login<'_>>().map(|login| is_new(in_base(login.id()))).sum();
+        let in_base = |id| matches!(view.by_id::<Group<'_>>(id, key.id(id)), Lookup::Here(_));
+        let new_groups: u64 = changes.entries::<Group<'_>>().map(|group| is_new(in_base(group.id()))).sum();
+        let dead = delta.header.counts;
+        let logins = (logins + new_logins).saturating_sub(dead.dead_uids.into());
+        let groups = (groups + new_groups).saturating_sub(dead.dead_gids.into());
+        (logins, groups)
+    }
+}
+
+impl std::fmt::Debug for Published {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Published")
+            .field("pair", &self.pair)
+            .field("generation", &self.generation)
+            .finish_non_exhaustive()
     }
 }
 
@@ -411,13 +628,15 @@ impl Fold {
 fn load(room: &Room, pair: Pair) -> Result<Current, PublishError> {
     let base = map_checked(room, Pair { delta: 0, ..pair })?;
     let (mut changes, mut generation) = (Changes::default(), base.header.generation);
+    let mut notes = notes_of(&base);
     if pair.delta != 0 {
         let delta = map_checked(room, pair)?;
         base.header.check_delta(&delta.header)?;
         changes = Changes::from_delta(&delta.view()?)?;
         generation = delta.header.generation;
+        notes = notes_of(&delta);
     }
-    Ok(Current { pair, base: Arc::new(base), changes, generation, unpublished: Vec::new(), since_fold: None })
+    Ok(Current { pair, base: Arc::new(base), changes, generation, notes, unpublished: false, since_fold: None })
 }
 
 fn map_checked(room: &Room, pair: Pair) -> Result<Base, PublishError> {
@@ -427,8 +646,15 @@ fn map_checked(room: &Room, pair: Pair) -> Result<Base, PublishError> {
 }
 
 fn map(room: &Room, pair: Pair) -> Result<Base, PublishError> {
-    let files = |source| PublishError::Files { directory: room.path(""), source };
-    let file = Mapped::open(&room.path_of(pair)).map_err(files)?;
+    map_file(&room.path_of(pair), pair).map_err(|error| match error {
+        PublishError::Files { source, .. } => PublishError::Files { directory: room.path(""), source },
+        other => other,
+    })
+}
+
+fn map_file(path: &Path, pair: Pair) -> Result<Base, PublishError> {
+    let files = |source| PublishError::Files { directory: path.to_owned(), source };
+    let file = Mapped::open(path).map_err(files)?;
     let header = Header::parse(file.bytes())?;
     let kind = if pair.delta == 0 { FileKind::Base } else { FileKind::Delta };
     if header.pair != pair || header.kind != kind {
@@ -443,9 +669,24 @@ fn newest_pairs(mut pairs: Vec<Pair>) -> Vec<Pair> {
     pairs
 }
 
-fn meta(directory: [u8; 16], pair: Pair, generation: u64) -> Meta {
-    let created = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    Meta { directory, identity: rand::random(), base_identity: [0; 16], pair, generation, created }
+fn meta(directory: [u8; 16], pair: Pair, generation: u64, notes: Notes) -> Meta {
+    Meta {
+        directory,
+        identity: rand::random(),
+        base_identity: [0; 16],
+        pair,
+        generation,
+        created: seconds_now(),
+        notes,
+    }
+}
+
+fn notes_of(file: &Base) -> Notes {
+    Notes::new(file.header.policy, file.header.cursor(file.file.bytes()))
+}
+
+fn seconds_now() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 fn random_key() -> Key {

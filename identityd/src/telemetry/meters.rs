@@ -168,3 +168,8 @@ pub fn frame_refused(reason: &'static str) {
 pub fn authenticated(result: &'static str) {
     counter!("identityd_authentications_total", "result" => result).increment(1);
 }
+
+/// A publication of the snapshot has failed.
+pub fn publication_failed() {
+    counter!("identityd_snapshot_failures_total").increment(1);
+}

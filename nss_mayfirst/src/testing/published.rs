@@ -143,5 +143,13 @@ pub(crate) fn group(name: &str, gid: u32, members: &[&str]) -> Owned {
 fn meta(base: u32, delta: u32) -> Meta {
     let mut identity = [1; 16];
     identity[..4].copy_from_slice(&base.to_le_bytes());
-    Meta { directory: [9; 16], identity, base_identity: [0; 16], pair: Pair { base, delta }, generation: 1, created: 1 }
+    Meta {
+        directory: [9; 16],
+        identity,
+        base_identity: [0; 16],
+        pair: Pair { base, delta },
+        generation: 1,
+        created: 1,
+        notes: Default::default(),
+    }
 }

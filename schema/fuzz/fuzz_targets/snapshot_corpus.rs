@@ -57,5 +57,5 @@ fn login(name: &str, uid: u32) -> Owned {
 }
 
 fn meta(base: u32, delta: u32) -> Meta {
-    Meta { directory: [9; 16], identity: [base as u8; 16], base_identity: [0; 16], pair: Pair { base, delta }, generation: 7, created: 1 }
+    Meta { directory: [9; 16], identity: [base as u8; 16], base_identity: [0; 16], pair: Pair { base, delta }, generation: 7, created: 1, notes: Default::default() }
 }

@@ -47,6 +47,18 @@ impl Owned {
         })
     }
 
+    /// Its uid or gid.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &[u8] {
+        &self.name
+    }
+
     /// The packed record.
     #[must_use]
     pub fn record(&self) -> &[u8] {

@@ -402,7 +402,7 @@ mod tests {
     use crate::record::Passwd;
     use crate::snapshot::changes::{Change, Changes, Owned};
     use crate::snapshot::layout::Pair;
-    use crate::snapshot::write::{Meta, Tombstones, Writer};
+    use crate::snapshot::write::{Meta, Notes, Tombstones, Writer};
     use std::io::Cursor;
 
     fn login(name: &str, uid: u32) -> Owned {
@@ -444,6 +444,7 @@ mod tests {
         pair: Pair { base: 1, delta: 0 },
         generation: 7,
         created: 1,
+        notes: Notes::NONE,
     };
 
     fn faults(bytes: &[u8]) -> Vec<Fault> {
@@ -453,7 +454,7 @@ mod tests {
     /// Makes the checksums right again, as a writer with a mistake would.
     fn sealed(mut bytes: Vec<u8>) -> Vec<u8> {
         let header = Header { body_sum: Checksum::of(&bytes[HEADER..]), ..Header::parse(&bytes).unwrap() };
-        bytes[..HEADER].copy_from_slice(&header.to_bytes());
+        bytes[..HEADER].copy_from_slice(&header.to_bytes(&[]));
         bytes
     }
 

@@ -15,7 +15,9 @@
 //! | 104 | u64 | written at (seconds since 1970) |
 //! | 112 | 6 × u32 | logins, groups, dead login names, dead uids, dead group names, dead gids |
 //! | 136 | 9 × (u64, u64) | offset and bytes of each [`Section`] |
-//! | 280 | … | zero |
+//! | 280 | 16 bytes | digest of the rules that were applied (policy) |
+//! | 296 | u32 | bytes of the cursor, at most [`CURSOR`] |
+//! | 300 | … | the directory's cursor, then zero |
 //! | 496 | u64 | checksum of the body: every byte from 512 on |
 //! | 504 | u64 | checksum of the header: bytes 0 to 504 |
 //!
@@ -29,6 +31,10 @@ pub const MAGIC: [u8; 8] = *b"mfsnap\r\n";
 pub const VERSION: u32 = 1;
 /// Bytes of a header.
 pub const HEADER: usize = 512;
+/// Longest cursor in bytes.
+pub const CURSOR: usize = 160;
+/// Where the cursor stands in a header.
+const CURSOR_AT: usize = 300;
 /// Every section starts at a multiple of this: a bucket is one line of the processor's cache.
 pub const ALIGN: usize = 64;
 
@@ -173,6 +179,10 @@ pub struct Header {
     pub counts: Counts,
     /// Where each section is; see [`Header::span`].
     pub sections: [Span; SECTIONS],
+    /// Digest of the local accounts and rules under which it was made. For the publisher; readers have no use for it.
+    pub policy: [u8; 16],
+    /// Bytes of the cursor; see [`Header::cursor`].
+    pub cursor_len: u32,
     /// Checksum of everything behind the header.
     pub body_sum: u64,
 }
@@ -278,13 +288,26 @@ impl Header {
                 dead_gids: fields.u32()?,
             },
             sections: [Span::default(); SECTIONS],
+            policy: [0; 16],
+            cursor_len: 0,
             body_sum,
         };
         for span in &mut header.sections {
             *span = Span { start: fields.usize()?, len: fields.usize()? };
         }
+        header.policy = fields.array()?;
+        header.cursor_len = fields.u32()?;
+        if header.cursor_len as usize > CURSOR {
+            return Err(Defect::Field);
+        }
         header.check()?;
         Ok(header)
+    }
+
+    /// The directory's cursor, out of the file that this header was parsed from: where to go on beside the generation.
+    #[must_use]
+    pub fn cursor<'a>(&self, file: &'a [u8]) -> &'a [u8] {
+        file.get(CURSOR_AT..).and_then(|rest| rest.get(..self.cursor_len as usize)).unwrap_or_default()
     }
 
     /// Where a section is.
@@ -375,9 +398,9 @@ impl Fields<'_> {
 
 #[cfg(feature = "std")]
 impl Header {
-    /// The header as bytes, with its checksum.
+    /// The header as bytes, with its checksum, and with as many bytes of `cursor` as it says.
     #[must_use]
-    pub fn to_bytes(&self) -> [u8; HEADER] {
+    pub fn to_bytes(&self, cursor: &[u8]) -> [u8; HEADER] {
         let mut out = Vec::with_capacity(HEADER);
         out.extend_from_slice(&MAGIC);
         out.extend_from_slice(&VERSION.to_le_bytes());
@@ -401,6 +424,10 @@ impl Header {
             out.extend_from_slice(&(span.start as u64).to_le_bytes());
             out.extend_from_slice(&(span.len as u64).to_le_bytes());
         }
+        out.extend_from_slice(&self.policy);
+        out.extend_from_slice(&self.cursor_len.to_le_bytes());
+        debug_assert_eq!(out.len(), CURSOR_AT);
+        out.extend_from_slice(cursor.get(..self.cursor_len as usize).unwrap_or_default());
         out.resize(HEADER - 16, 0);
         out.extend_from_slice(&self.body_sum.to_le_bytes());
         let sum = Checksum::of(&out);

@@ -165,6 +165,8 @@ pub enum Request {
         /// Its name, not yet checked.
         host: String,
     },
+    /// Publish although so many logins vanish as `status` says (`snapshot.held`) → [`Reply::Done`], or [`Reply::Failed`]: nothing is held back. For root.
+    AcceptRemoval,
 }
 
 /// The answers.

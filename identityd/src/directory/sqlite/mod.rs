@@ -2,10 +2,12 @@
 
 mod error;
 mod files;
+mod history;
 mod migrate;
 mod owner;
 pub(crate) mod reading;
 pub(crate) mod rows;
+mod stock;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,6 +29,7 @@ pub struct SqliteDirectory {
     writer: SqlitePool,
     /// Why it can only be read.
     read_only: Option<Arc<str>>,
+    history: Arc<history::History>,
 }
 
 /// One for each question that identityd has under way at one time (`cache::Source`), and one that is still ending after its caller has left.
@@ -85,7 +88,7 @@ impl SqliteDirectory {
             return Err(refusal);
         }
         let reader = readers(options(path)).await.map_err(|error| Refusal::of(path, &error))?;
-        Ok(Self { path: path.to_owned(), reader, writer, read_only: None })
+        Ok(Self { path: path.to_owned(), reader, writer, read_only: None, history: Arc::default() })
     }
 
     async fn read_as_it_stands(path: &Path, why: DirectoryError) -> Result<Self, DirectoryError> {
@@ -93,7 +96,13 @@ impl SqliteDirectory {
         let reader = readers(options(path).immutable(true)).await.map_err(|error| error::translate(path, &error))?;
         migrate::check(path, &reader).await?;
         let why = format!("{why}. Until then it is only read: look-ups and logins go on, changes are refused");
-        Ok(Self { path: path.to_owned(), reader, writer: writer(path), read_only: Some(why.into()) })
+        Ok(Self {
+            path: path.to_owned(),
+            reader,
+            writer: writer(path),
+            read_only: Some(why.into()),
+            history: Arc::default(),
+        })
     }
 
     /// Where it is.

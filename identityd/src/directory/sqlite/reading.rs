@@ -11,10 +11,11 @@ use schema::record::{Generation, Group, Login, SshKey};
 use sqlx::sqlite::{SqlitePool, SqliteRow};
 use sqlx::{Connection, Row, SqliteConnection};
 
-use super::SqliteDirectory;
 use super::rows::{bytes, group, login, select_group, select_login};
+use super::stock::SqliteStock;
+use super::{SqliteDirectory, history};
 use crate::accounts::key::AuthorizedKey;
-use crate::directory::{Change, Changes, Directory, DirectoryError, Entry, Kind};
+use crate::directory::{Change, Changes, Directory, DirectoryError, Entry, Kind, Stock};
 
 #[async_trait]
 impl Directory for SqliteDirectory {
@@ -135,21 +136,31 @@ impl Directory for SqliteDirectory {
         let newest = self.database(generation(state, 0))?;
         let oldest = self.database(generation(state, 1))?;
         // Newer than the newest: the directory was replaced by an older copy.
-        if since > newest || oldest.0 > since.0 + 1 {
+        if since > newest || oldest.0 > since.0 + 1 || self.history.is_other() {
             return Ok(Changes::Gap);
         }
-        let change = |row: &SqliteRow| {
-            let number = generation(row, 2).ok().filter(|generation| generation.0 > 0)?;
-            let kind = if bytes(row, "kind") == b"group" { Kind::Group } else { Kind::Login };
-            let id = row.try_get_unchecked::<i64, &str>("id").ok().and_then(|id| u32::try_from(id).ok()).unwrap_or(0);
-            Some(Change {
-                generation: number,
-                kind,
-                name: String::from_utf8_lossy(&bytes(row, "name")).into_owned(),
-                id,
-            })
-        };
-        Ok(Changes::List(rows.iter().filter_map(change).collect()))
+        let changes: Vec<Change> = rows.iter().filter_map(change_of).collect();
+        self.history.remember(&changes);
+        Ok(Changes::List(changes))
+    }
+
+    async fn stock(&self) -> Result<Box<dyn Stock>, DirectoryError> {
+        let stock = SqliteStock::open(self).await?;
+        // Whatever its history was: this is all there is.
+        self.history.set_other(false);
+        self.change_numbered(stock.generation()).await?;
+        Ok(Box::new(stock))
+    }
+
+    fn cursor(&self, generation: Generation) -> Vec<u8> {
+        self.history.cursor(generation)
+    }
+
+    async fn resume(&self, generation: Generation, cursor: &[u8]) -> Result<(), DirectoryError> {
+        let now = self.change_numbered(generation).await?;
+        // Where the log was trimmed, or nothing was noted, the numbers alone must do.
+        self.history.set_other(now.is_some_and(|now| !cursor.is_empty() && now != cursor));
+        Ok(())
     }
 
     fn read_only(&self) -> Option<String> {
@@ -158,6 +169,16 @@ impl Directory for SqliteDirectory {
 }
 
 impl SqliteDirectory {
+    /// What the change of this number is about, if the log still has it.
+    async fn change_numbered(&self, generation: Generation) -> Result<Option<[u8; 16]>, DirectoryError> {
+        let before = Generation(generation.0.saturating_sub(1));
+        let rows = self.database(changes(self.reader(), before, 1).await)?;
+        let found: Vec<Change> =
+            rows.iter().filter_map(change_of).filter(|change| change.generation == generation).collect();
+        self.history.remember(&found);
+        Ok(found.first().map(history::of))
+    }
+
     async fn store_password(
         &self,
         connection: &mut SqliteConnection,
@@ -204,6 +225,14 @@ async fn changes(pool: &SqlitePool, since: Generation, limit: u32) -> Result<Vec
     .bind(limit)
     .fetch_all(pool)
     .await
+}
+
+/// A row of `changes`.
+fn change_of(row: &SqliteRow) -> Option<Change> {
+    let number = generation(row, 2).ok().filter(|generation| generation.0 > 0)?;
+    let kind = if bytes(row, "kind") == b"group" { Kind::Group } else { Kind::Login };
+    let id = row.try_get_unchecked::<i64, &str>("id").ok().and_then(|id| u32::try_from(id).ok()).unwrap_or(0);
+    Some(Change { generation: number, kind, name: String::from_utf8_lossy(&bytes(row, "name")).into_owned(), id })
 }
 
 fn generation(row: &SqliteRow, at: usize) -> Result<Generation, sqlx::Error> {

@@ -9,7 +9,7 @@ mod output;
 use self::index::{Full, Index};
 use self::output::Output;
 use super::hash::Key;
-use super::layout::{Counts, FileKind, GONE, Header, Pair, SECTIONS, STRIDE, Section, Span, UNIT};
+use super::layout::{CURSOR, Counts, FileKind, GONE, Header, Pair, SECTIONS, STRIDE, Section, Span, UNIT};
 use super::view::{ENTRY_HEAD, Group, Kind, Login};
 use crate::name;
 use crate::packed::{Gids, GroupHead, PackedError, PasswdHead};
@@ -71,6 +71,45 @@ pub struct Meta {
     pub generation: u64,
     /// Seconds since 1970.
     pub created: u64,
+    /// For the publisher's next life.
+    pub notes: Notes,
+}
+
+/// What the publisher notes beside the entries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Notes {
+    /// Digest of the local accounts and rules that were applied.
+    pub policy: [u8; 16],
+    cursor: [u8; CURSOR],
+    cursor_len: u8,
+}
+
+impl Notes {
+    /// Nothing to note.
+    pub const NONE: Self = Self { policy: [0; 16], cursor: [0; CURSOR], cursor_len: 0 };
+
+    /// A cursor that is too long is left out: the next life then asks the directory by generation alone.
+    #[must_use]
+    pub fn new(policy: [u8; 16], cursor: &[u8]) -> Self {
+        let cursor = if cursor.len() > CURSOR { &[] } else { cursor };
+        let mut notes = Self { policy, cursor_len: cursor.len() as u8, ..Self::NONE };
+        for (slot, byte) in notes.cursor.iter_mut().zip(cursor) {
+            *slot = *byte;
+        }
+        notes
+    }
+
+    /// Where the directory goes on.
+    #[must_use]
+    pub fn cursor(&self) -> &[u8] {
+        self.cursor.get(..usize::from(self.cursor_len)).unwrap_or_default()
+    }
+}
+
+impl Default for Notes {
+    fn default() -> Self {
+        Self::NONE
+    }
 }
 
 /// What a delta says is gone.
@@ -212,9 +251,11 @@ impl<W: Read + Write + Seek> Writer<W> {
                 dead_gids: gone.gids.len() as u32,
             },
             sections,
+            policy: self.meta.notes.policy,
+            cursor_len: self.meta.notes.cursor().len() as u32,
             body_sum,
         };
-        Ok((self.out.header(&header.to_bytes())?, header))
+        Ok((self.out.header(&header.to_bytes(self.meta.notes.cursor()))?, header))
     }
 
     fn begin_groups(&mut self) -> Result<(), WriteError> {

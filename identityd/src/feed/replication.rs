@@ -1,0 +1,272 @@
+//! The follower's part in replica mode: brings changes to what is published, and has everything read anew where that will not do.
+
+use std::time::Duration;
+
+use schema::record::Generation;
+use schema::snapshot::write::Notes;
+use tokio::sync::oneshot::error::TryRecvError;
+use tokio::time::Instant;
+
+use super::{Change, Changes, DirectoryError, Follower, Lane, RETRY};
+use crate::directory::Kind;
+use crate::replica::{LoadError, Loaded, Loading, MOST_CHANGES, Mark, Outcome, Replica, Rules};
+use std::sync::Arc;
+
+/// Local accounts and rules are in force for so long before everything is published under them: useradd(8) writes several files.
+const SETTLED: Duration = Duration::from_millis(300);
+/// After a load that failed; doubled each time, up to the second.
+const AGAIN: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(60)];
+/// Changes during a load that are published with it; more come in the usual way afterwards.
+const MOST_SINCE: usize = 20_000;
+
+/// What the follower knows of the replica.
+pub(super) struct Replication {
+    pub(super) replica: Arc<Replica>,
+    /// The files of an earlier life have been looked at.
+    adopted: bool,
+    /// What is published cannot be brought forward; everything must be read. The newest generation for which the cache was emptied.
+    lost: Option<Generation>,
+    /// Why everything is to be read.
+    wanted: Option<String>,
+    loading: Option<Loading>,
+    load_after: Instant,
+    pause: Duration,
+    /// Under which what is published was judged; `None`: by an earlier life.
+    rules: Option<Rules>,
+    /// Their digest.
+    policy: [u8; 16],
+    /// Other rules, and since when they are in force.
+    other: Option<(Rules, Instant)>,
+    /// The last publication failed.
+    failing: bool,
+    /// A reading was held back: of this generation, under these rules.
+    held: Option<(Generation, Rules)>,
+}
+
+impl Replication {
+    pub(super) fn new(replica: Arc<Replica>) -> Self {
+        Self {
+            replica,
+            adopted: false,
+            lost: None,
+            wanted: None,
+            loading: None,
+            load_after: Instant::now(),
+            pause: AGAIN[0],
+            rules: None,
+            policy: [0; 16],
+            other: None,
+            failing: false,
+            held: None,
+        }
+    }
+
+    /// Whether something is published that changes can be added to, or that must be replaced.
+    pub(super) fn is_published(&self) -> bool {
+        self.adopted && self.replica.published().is_some()
+    }
+
+    /// What is published stands still until everything has been read.
+    pub(super) fn lost(&mut self, reason: &str, newest: Generation) {
+        self.lost = Some(newest);
+        self.wanted = Some(reason.into());
+        // What is being read may be of before.
+        self.loading = None;
+    }
+
+    /// When to look again although nothing has happened.
+    pub(super) fn impatience(&self) -> Option<Duration> {
+        if self.failing {
+            return Some(RETRY);
+        }
+        if !self.adopted || self.other.is_some() {
+            return Some(SETTLED / 2);
+        }
+        (self.wanted.is_some() && self.loading.is_none() && self.held.is_none())
+            .then(|| self.load_after.saturating_duration_since(Instant::now()).max(Duration::from_millis(10)))
+    }
+}
+
+impl Follower {
+    /// Goes on where an earlier life has ended.
+    pub(super) fn adopt(&mut self) {
+        let Some(replication) = &mut self.replica else { return };
+        if replication.adopted || !replication.replica.is_open() {
+            return;
+        }
+        replication.adopted = true;
+        match replication.replica.generation() {
+            Some(generation) => {
+                let notes = replication.replica.notes().unwrap_or_default();
+                let rules = self.host.upgrade().map(|host| host.rules());
+                match rules.filter(|rules| rules.policy() == notes.policy) {
+                    Some(rules) => replication.set_rules(rules),
+                    None => replication.wanted = Some("it was published under other local accounts or rules".into()),
+                }
+                self.cursor = notes.cursor().to_vec();
+                self.feed.applied.send_replace(generation);
+            }
+            None => replication.wanted = Some("nothing is published yet".into()),
+        }
+    }
+
+    pub(super) fn is_waiting_for_a_load(&self) -> bool {
+        self.replica.as_ref().is_some_and(|replication| replication.lost.is_some())
+    }
+
+    /// Publishes these changes, up to this one. `false`: they are not published, and it will be tried again.
+    pub(super) async fn follow(&mut self, changes: &[Change], last: Generation) -> Result<bool, DirectoryError> {
+        let Some(replication) = self.replica.as_mut().filter(|replication| replication.is_published()) else {
+            return Ok(true);
+        };
+        if changes.len() > MOST_CHANGES as usize {
+            replication.lost("many changes have come together", last);
+            return Ok(false);
+        }
+        let Some(host) = self.host.upgrade() else { return Ok(false) };
+        let (rules, max) = (host.rules(), host.config().snapshot.max_removed);
+        let notes = Notes::new(replication.policy, &self.cache.source().cursor(last));
+        let mark = Mark { generation: last, notes };
+        let outcome = replication.replica.follow(self.cache.source(), &rules, changes, mark, max).await?;
+        replication.failing = outcome == Outcome::Failed;
+        if outcome == Outcome::TooMuch {
+            // Counting exactly, and waiting, is the load's.
+            replication.lost("many logins would vanish", last);
+        }
+        Ok(outcome == Outcome::Published)
+    }
+
+    /// Begins a load if one is wanted, and publishes one that has ended.
+    pub(super) async fn replicate(&mut self, newest: Generation) -> Result<(), DirectoryError> {
+        self.end_load(newest).await?;
+        let (Some(replication), Some(host)) = (&mut self.replica, self.host.upgrade()) else { return Ok(()) };
+        if let Some(flushed) = &mut replication.lost
+            && *flushed != newest
+        {
+            // Nobody says which entries have changed.
+            *flushed = newest;
+            self.cache.flush().await;
+        }
+        let rules = host.rules();
+        match &replication.rules {
+            Some(published) if *published != rules => match &replication.other {
+                Some((other, since)) if *other == rules => {
+                    if since.elapsed() >= SETTLED && replication.loading.is_none() {
+                        replication.wanted = Some("the local accounts or the rules have changed".into());
+                        replication.other = None;
+                    }
+                }
+                _ => replication.other = Some((rules.clone(), Instant::now())),
+            },
+            _ => replication.other = None,
+        }
+        if replication.replica.was_accepted() {
+            replication.held = None;
+            replication.load_after = Instant::now();
+        }
+        if replication.held.as_ref().is_some_and(|(generation, under)| *generation == newest && *under == rules) {
+            return Ok(());
+        }
+        replication.held = None;
+        if replication.loading.is_some() || Instant::now() < replication.load_after || !replication.adopted {
+            return Ok(());
+        }
+        let (Some(reason), Some(directory)) = (replication.wanted.as_deref(), self.cache.source().directory()) else {
+            return Ok(());
+        };
+        let feed = Arc::clone(&self.feed);
+        replication.loading = Some(replication.replica.load(directory, rules, reason, move || feed.wake.notify_one()));
+        Ok(())
+    }
+
+    async fn end_load(&mut self, newest: Generation) -> Result<(), DirectoryError> {
+        let Some(replication) = &mut self.replica else { return Ok(()) };
+        let Some(loading) = &mut replication.loading else { return Ok(()) };
+        let ended = match loading.ended.try_recv() {
+            Err(TryRecvError::Empty) => return Ok(()),
+            Err(TryRecvError::Closed) => None,
+            Ok(ended) => Some(ended),
+        };
+        let Some(Loading { rules, directory, .. }) = replication.loading.take() else { return Ok(()) };
+        let still = self.cache.source().directory().is_some_and(|now| Arc::ptr_eq(&now, &directory));
+        match ended {
+            Some(Ok(loaded)) if still => self.publish_load(loaded, rules, newest).await,
+            // Another directory has taken its place meanwhile: once more.
+            Some(Ok(_)) => Ok(()),
+            Some(Err(LoadError::Directory(_) | LoadError::Files(_) | LoadError::Ended(_))) | None => {
+                replication.put_off();
+                Ok(())
+            }
+        }
+    }
+
+    async fn publish_load(&mut self, loaded: Loaded, rules: Rules, newest: Generation) -> Result<(), DirectoryError> {
+        let cache = Arc::clone(&self.cache);
+        let source = cache.source();
+        let applied = *self.feed.applied.borrow();
+        let lost = self.is_waiting_for_a_load();
+        let (mut since, mut at): (Vec<Change>, _) = (Vec::new(), loaded.generation);
+        // Not less than what is published, unless that no longer counts.
+        while at < newest && (since.len() < MOST_SINCE || (!lost && at < applied)) {
+            let changes = source
+                .ask(Lane::Reserved, |directory| async move { directory.changes_after(at, MOST_CHANGES).await })
+                .await?;
+            match changes {
+                Changes::List(changes) if !changes.is_empty() => {
+                    at = changes.last().map_or(at, |change| change.generation);
+                    since.extend(changes);
+                }
+                // It is no longer the directory that was read: once more.
+                Changes::List(_) | Changes::Gap => return Ok(()),
+            }
+        }
+        for entry in source.quarantine().replace(loaded.quarantined.clone()) {
+            let kind = if entry.kind == Kind::Login { "login" } else { "group" };
+            tracing::warn!(kind, name = entry.name, id = entry.id, reason = entry.reason, "not served: quarantined");
+        }
+        let Some(replication) = &mut self.replica else { return Ok(()) };
+        let max = self.host.upgrade().map_or(0, |host| host.config().snapshot.max_removed);
+        let mark = Mark { generation: at, notes: Notes::new(rules.policy(), &source.cursor(at)) };
+        match replication.replica.finish(source, &rules, loaded, &since, mark, max).await? {
+            Outcome::Published => {
+                replication.set_rules(rules);
+                replication.wanted = None;
+                replication.lost = None;
+                replication.held = None;
+                replication.pause = AGAIN[0];
+            }
+            Outcome::Failed => {
+                replication.put_off();
+                return Ok(());
+            }
+            Outcome::TooMuch => {
+                // Read again when the directory or the rules have changed, or an administrator says so.
+                replication.lost = Some(newest);
+                replication.held = Some((newest, rules));
+                replication.load_after = Instant::now() + AGAIN[0];
+                return Ok(());
+            }
+        }
+        self.tail.clear();
+        if lost {
+            self.cache.flush().await;
+        } else {
+            self.cache.apply(&since).await;
+        }
+        self.remember(&since);
+        self.publish(at);
+        Ok(())
+    }
+}
+
+impl Replication {
+    fn set_rules(&mut self, rules: Rules) {
+        self.policy = rules.policy();
+        self.rules = Some(rules);
+    }
+
+    fn put_off(&mut self) {
+        self.load_after = Instant::now() + self.pause;
+        self.pause = (self.pause * 2).min(AGAIN[1]);
+    }
+}

@@ -1,0 +1,203 @@
+//! Changes become what the directory says *now* of every name and id that they concern.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use schema::id::{GroupId, UserId};
+use schema::name::{GroupName, LoginName};
+use schema::record::{Group, Login};
+use schema::snapshot::Answer;
+use schema::snapshot::changes::Change as Entry;
+use schema::snapshot::view::Kind as _;
+
+use super::entry::Rules;
+use crate::cache::{Lane, Source};
+use crate::directory::{Change, DirectoryError, Entry as Found, Kind, Quarantined};
+use crate::snapshot::Published;
+
+/// Two answers about one id contradict each other when the directory changed in between; it is asked again so often.
+const ATTEMPTS: u32 = 3;
+
+/// What is to be published.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    gone: Vec<Entry>,
+    there: Vec<Entry>,
+    uids: BTreeMap<u32, LoginName>,
+    gids: BTreeMap<u32, GroupName>,
+    names: HashSet<LoginName>,
+    group_names: HashSet<GroupName>,
+    contradictory: bool,
+}
+
+/// Asks the directory. What is not published goes on the quarantine list, what is published leaves it.
+///
+/// # Errors
+/// The directory failed half-way: nothing is known.
+pub(super) async fn ask(source: &Source, rules: &Rules, changes: &[Change]) -> Result<Vec<Entry>, DirectoryError> {
+    let mut attempt = 1;
+    loop {
+        let mut batch = Batch::default();
+        batch.fill(source, rules, changes).await?;
+        if !batch.contradictory || attempt == ATTEMPTS {
+            // Who is there takes its name and id from whoever had it, so it comes last.
+            batch.gone.append(&mut batch.there);
+            return Ok(batch.gone);
+        }
+        attempt += 1;
+    }
+}
+
+impl Batch {
+    async fn fill(&mut self, source: &Source, rules: &Rules, changes: &[Change]) -> Result<(), DirectoryError> {
+        let of = |kind| changes.iter().filter(move |change| change.kind == kind);
+        let names: BTreeSet<&str> = of(Kind::Login).map(|change| change.name.as_str()).collect();
+        for name in names {
+            match name.parse::<LoginName>() {
+                Ok(name) => self.login(source, rules, name).await?,
+                // It was never published.
+                Err(_) => continue,
+            }
+        }
+        let uids: BTreeSet<u32> = of(Kind::Login).map(|change| change.id).collect();
+        for uid in uids.into_iter().filter_map(|uid| UserId::try_from(uid).ok()) {
+            if self.uids.contains_key(&uid.raw()) {
+                continue;
+            }
+            let found =
+                source.ask(Lane::Reserved, |directory| async move { directory.login_by_uid(uid).await }).await?;
+            match found.and_then(|found| valid(source, found)) {
+                Some(login) if self.names.contains(&login.name) => self.contradictory = true,
+                Some(login) => self.login(source, rules, login.name).await?,
+                None => {}
+            }
+            if !self.uids.contains_key(&uid.raw()) {
+                self.gone.push(Entry::NoLoginWith(uid));
+            }
+        }
+        let names: BTreeSet<&str> = of(Kind::Group).map(|change| change.name.as_str()).collect();
+        for name in names.into_iter().filter_map(|name| name.parse::<GroupName>().ok()) {
+            self.group(source, rules, name).await?;
+        }
+        let gids: BTreeSet<u32> = of(Kind::Group).map(|change| change.id).collect();
+        for gid in gids.into_iter().filter_map(|gid| GroupId::try_from(gid).ok()) {
+            if self.gids.contains_key(&gid.raw()) {
+                continue;
+            }
+            let found =
+                source.ask(Lane::Reserved, |directory| async move { directory.group_by_gid(gid).await }).await?;
+            match found.and_then(|found| valid(source, found)) {
+                Some(group) if self.group_names.contains(&group.name) => self.contradictory = true,
+                Some(group) => self.group_found(source, rules, &group),
+                None => {}
+            }
+            if !self.gids.contains_key(&gid.raw()) {
+                self.gone.push(Entry::NoGroupWith(gid));
+            }
+        }
+        Ok(())
+    }
+
+    async fn login(&mut self, source: &Source, rules: &Rules, name: LoginName) -> Result<(), DirectoryError> {
+        self.names.insert(name.clone());
+        let asked = name.clone();
+        let found =
+            source.ask(Lane::Reserved, |directory| async move { directory.login_with_gids(&asked).await }).await?;
+        let found = found.map(|(entry, gids)| (valid(source, entry), gids));
+        let (Some((Some(login), gids)), _) = (&found, ()) else {
+            if found.is_none() {
+                source.quarantine().clear(Kind::Login, name.as_str());
+            }
+            self.gone.push(Entry::NoLoginNamed(name));
+            return Ok(());
+        };
+        self.login_found(source, rules, login, gids);
+        Ok(())
+    }
+
+    fn login_found(&mut self, source: &Source, rules: &Rules, login: &Login, gids: &[GroupId]) {
+        self.contradictory |=
+            self.uids.insert(login.uid.raw(), login.name.clone()).is_some_and(|name| name != login.name);
+        match rules.login(login, gids) {
+            Ok(entry) => {
+                source.quarantine().clear(Kind::Login, login.name.as_str());
+                self.there.push(Entry::Login(entry));
+            }
+            Err(quarantined) => {
+                source.note_quarantined(quarantined);
+                self.gone.push(Entry::NoLoginNamed(login.name.clone()));
+                self.gone.push(Entry::NoLoginWith(login.uid));
+            }
+        }
+    }
+
+    async fn group(&mut self, source: &Source, rules: &Rules, name: GroupName) -> Result<(), DirectoryError> {
+        self.group_names.insert(name.clone());
+        let asked = name.clone();
+        let found =
+            source.ask(Lane::Reserved, |directory| async move { directory.group_by_name(&asked).await }).await?;
+        let gone = found.is_none();
+        match found.and_then(|found| valid(source, found)) {
+            Some(group) => self.group_found(source, rules, &group),
+            None => {
+                if gone {
+                    source.quarantine().clear(Kind::Group, name.as_str());
+                }
+                self.gone.push(Entry::NoGroupNamed(name));
+            }
+        }
+        Ok(())
+    }
+
+    fn group_found(&mut self, source: &Source, rules: &Rules, group: &Group) {
+        self.contradictory |=
+            self.gids.insert(group.gid.raw(), group.name.clone()).is_some_and(|name| name != group.name);
+        match rules.group(group) {
+            Ok(entry) => {
+                source.quarantine().clear(Kind::Group, group.name.as_str());
+                self.there.push(Entry::Group(entry));
+            }
+            Err(quarantined) => {
+                source.note_quarantined(quarantined);
+                self.gone.push(Entry::NoGroupNamed(group.name.clone()));
+                self.gone.push(Entry::NoGroupWith(group.gid));
+            }
+        }
+    }
+}
+
+/// How many published logins would vanish: neither their uid nor their name is there afterwards.
+pub(super) fn removes(published: &Published, changes: &[Entry]) -> usize {
+    let Some(snapshot) = published.snapshot() else { return 0 };
+    let (mut uids, mut names) = (HashSet::new(), HashSet::new());
+    let mut gone = HashSet::new();
+    for change in changes {
+        let old = match change {
+            Entry::Login(login) => {
+                uids.insert(login.id());
+                names.insert(login.name());
+                continue;
+            }
+            Entry::NoLoginNamed(name) => snapshot.login_by_name(name.as_str().as_bytes()),
+            Entry::NoLoginWith(uid) => snapshot.login_by_uid(uid.raw()),
+            _ => continue,
+        };
+        if let Answer::Found(login) = old {
+            gone.insert((login.id(), login.name()));
+        }
+    }
+    gone.into_iter().filter(|(uid, name)| !uids.contains(uid) && !names.contains(name)).count()
+}
+
+fn valid<T>(source: &Source, found: Found<T>) -> Option<T> {
+    match found {
+        Found::Valid(entry) => Some(entry),
+        Found::Quarantined(quarantined) => {
+            note(source, quarantined);
+            None
+        }
+    }
+}
+
+fn note(source: &Source, quarantined: Quarantined) {
+    source.note_quarantined(quarantined);
+}

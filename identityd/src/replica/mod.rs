@@ -1,0 +1,277 @@
+//! Replica mode: the whole public directory, published as files that every program maps (`docs/snapshot.md`).
+//!
+//! One thread owns the publisher ([`owner`]). The feed's follower brings it what has changed ([`batch`]); where a list of changes will not do,
+//! everything is read anew beside it ([`load`]) while what is published goes on being published. What this server's own accounts and rules say
+//! is applied before anything is published ([`entry`]): a reader of the files needs to know no other file.
+
+mod batch;
+mod compare;
+mod entry;
+mod load;
+mod owner;
+mod state;
+#[cfg(test)]
+mod tests;
+
+pub use entry::{Rules, trimmed};
+pub use load::{LoadError, Loaded, Loading};
+pub use state::{Facts, Published as PublishedFacts};
+
+use std::sync::{Arc, Mutex, PoisonError, RwLock, mpsc};
+use std::time::Duration;
+
+use schema::record::Generation;
+use schema::snapshot::changes::Change as Entry;
+use schema::snapshot::write::Notes;
+use tokio::sync::{oneshot, watch};
+
+use crate::cache::Source;
+use crate::config::{SnapshotMode, Visibility};
+use crate::directory::{Change, DirectoryError};
+use crate::snapshot::{Places, Published};
+use owner::Command;
+pub use state::Held;
+use state::State;
+
+/// More changes than this are read faster all together.
+pub const MOST_CHANGES: u32 = 4000;
+
+/// What is published on this server. Cheap to share; the files belong to a thread of their own.
+pub struct Replica {
+    commands: Mutex<mpsc::Sender<Command>>,
+    view: RwLock<Option<Arc<Published>>>,
+    state: Mutex<State>,
+    opened: watch::Sender<Opened>,
+}
+
+impl std::fmt::Debug for Replica {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Replica").field("published", &self.published()).finish_non_exhaustive()
+    }
+}
+
+/// Whether the files of an earlier life have been looked at.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Opened {
+    #[default]
+    NotYet,
+    /// It is tried again and again.
+    Failed,
+    Yes,
+}
+
+/// Why something was not published. What was published before still is.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{0}")]
+pub struct NotPublished(pub String);
+
+/// What a publication says of itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Mark {
+    /// All changes up to this are in it.
+    pub generation: Generation,
+    /// For the next life.
+    pub notes: Notes,
+}
+
+/// How a publication ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is published.
+    Published,
+    /// The files could not be written. Nothing is lost: come again with the same changes.
+    Failed,
+    /// Too many logins would vanish; it waits for an administrator.
+    TooMuch,
+}
+
+impl Outcome {
+    fn of(published: Result<(), NotPublished>) -> Self {
+        // The owner of the files has said why.
+        if published.is_ok() { Self::Published } else { Self::Failed }
+    }
+}
+
+impl Replica {
+    /// Takes over what is published, in a thread of its own, and says so through [`has_opened`](Self::has_opened). In lookup mode what is
+    /// published is withdrawn, and there is no replica.
+    ///
+    /// # Errors
+    /// The thread cannot be started.
+    pub fn start(mode: SnapshotMode, visibility: Visibility) -> std::io::Result<Option<Arc<Self>>> {
+        let live = schema::snapshot::DIRECTORY.to_str().unwrap_or_default();
+        let visibility = owner::visibility(visibility);
+        let places = Places { live: live.into(), kept: schema::paths::SNAPSHOT.into(), visibility };
+        match mode {
+            SnapshotMode::Replica => Self::start_in(places).map(Some),
+            SnapshotMode::Lookup => {
+                owner::withdraw(places);
+                Ok(None)
+            }
+        }
+    }
+
+    /// The same in these directories.
+    ///
+    /// # Errors
+    /// The thread cannot be started.
+    pub fn start_in(places: Places) -> std::io::Result<Arc<Self>> {
+        let (commands, orders) = mpsc::channel();
+        let replica = Arc::new(Self {
+            commands: Mutex::new(commands.clone()),
+            view: RwLock::default(),
+            state: Mutex::default(),
+            opened: watch::Sender::default(),
+        });
+        owner::spawn(Arc::downgrade(&replica), places, commands, orders)?;
+        Ok(replica)
+    }
+
+    /// Waits until the files of an earlier life have been taken over, or there are none, or they cannot be at present.
+    pub async fn has_opened(&self) {
+        let _ = self.opened.subscribe().wait_for(|opened| *opened != Opened::NotYet).await;
+    }
+
+    /// Whether they have been taken over, if there are any.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        *self.opened.borrow() == Opened::Yes
+    }
+
+    /// What is published, to be read from. `None`: nothing.
+    #[must_use]
+    pub fn published(&self) -> Option<Arc<Published>> {
+        self.view.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// All changes up to this are published.
+    #[must_use]
+    pub fn generation(&self) -> Option<Generation> {
+        self.published().map(|published| Generation(published.generation))
+    }
+
+    /// What an earlier life has noted in what was taken over.
+    #[must_use]
+    pub fn notes(&self) -> Option<Notes> {
+        self.state().notes
+    }
+
+    /// Publishes what the directory says now about these changes.
+    ///
+    /// # Errors
+    /// The directory: nothing is known, nothing published.
+    pub async fn follow(
+        &self,
+        source: &Source,
+        rules: &Rules,
+        changes: &[Change],
+        mark: Mark,
+        max_removed: u32,
+    ) -> Result<Outcome, DirectoryError> {
+        let entries = batch::ask(source, rules, changes).await?;
+        if let Some(published) = self.published() {
+            let removed = batch::removes(&published, &entries);
+            if compare::is_too_much(removed, published.counts().0, max_removed) {
+                return Ok(Outcome::TooMuch);
+            }
+        }
+        Ok(Outcome::of(self.publish(entries, mark).await))
+    }
+
+    async fn publish(&self, changes: Vec<Entry>, mark: Mark) -> Result<(), NotPublished> {
+        self.order(|done| Command::Publish { changes, generation: mark.generation.0, notes: mark.notes, done }).await?
+    }
+
+    /// Makes a load what is published, with the changes since. Where little differs only that is published.
+    ///
+    /// # Errors
+    /// The directory; the load is lost.
+    pub async fn finish(
+        &self,
+        source: &Source,
+        rules: &Rules,
+        loaded: Loaded,
+        since: &[Change],
+        mark: Mark,
+        max_removed: u32,
+    ) -> Result<Outcome, DirectoryError> {
+        if let Some(difference) = &loaded.difference
+            && self.state().is_held(difference, max_removed)
+        {
+            return Ok(Outcome::TooMuch);
+        }
+        let since = batch::ask(source, rules, since).await?;
+        let done = match loaded.difference.and_then(|difference| difference.changes) {
+            Some(mut changes) => {
+                changes.extend(since);
+                self.publish(changes, mark).await
+            }
+            None => {
+                let base = Box::new(loaded.base);
+                let done = self.order(|done| Command::FinishLoad {
+                    base,
+                    since,
+                    generation: mark.generation.0,
+                    notes: mark.notes,
+                    done,
+                });
+                done.await.and_then(|done| done)
+            }
+        };
+        if done.is_ok() {
+            self.state().let_through();
+        }
+        Ok(Outcome::of(done))
+    }
+
+    /// An administrator lets through what is held back, and nothing else.
+    ///
+    /// # Errors
+    /// Nothing is held back.
+    pub fn accept(&self) -> Result<Held, NotPublished> {
+        let held = self.state().accept();
+        held.ok_or_else(|| NotPublished("nothing is held back".into()))
+    }
+
+    /// Whether an administrator has let something through since this was last asked.
+    pub(crate) fn was_accepted(&self) -> bool {
+        std::mem::take(&mut self.state().accepted_now)
+    }
+
+    /// Who may read the files from now on.
+    pub fn show_to(&self, visibility: Visibility) {
+        // Without the thread there is nothing to show.
+        let _ = self.send(Command::Show(visibility));
+    }
+
+    /// Brings a copy to the disk and ends the thread.
+    pub async fn stop(&self) {
+        let ended = self.order(|done| Command::Stop { done });
+        let _ = tokio::time::timeout(Duration::from_secs(8), ended).await;
+    }
+
+    /// What there is to tell of it.
+    #[must_use]
+    pub fn facts(&self) -> Facts {
+        self.state().facts(self.published().as_deref())
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn send(&self, command: Command) -> Result<(), NotPublished> {
+        let sent = self.commands.lock().unwrap_or_else(PoisonError::into_inner).send(command);
+        sent.map_err(|_| ended())
+    }
+
+    async fn order<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, NotPublished> {
+        let (done, answer) = oneshot::channel();
+        self.send(command(done))?;
+        answer.await.map_err(|_| ended())
+    }
+}
+
+fn ended() -> NotPublished {
+    NotPublished("the publishing thread has ended; restart identityd and report what the log says".into())
+}

@@ -1,0 +1,144 @@
+//! The same answers from the published snapshot: passwd, group and initgroups of one generation, also while the directory is away.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use schema::snapshot::Answer;
+use schema::snapshot::pair::Snapshot;
+use schema::snapshot::view::Kind;
+use schema::wire::frame::{Op, Status};
+
+use super::listing::Page;
+use super::lookup::id;
+use super::{Peer, Reply};
+use crate::config::Visibility;
+use crate::daemon::Host;
+use crate::snapshot::Published;
+
+/// The answer to a look-up. `None`: nothing is published, or it is damaged, or not about this; ask the cache.
+pub(super) fn look_up(host: &Host, op: Op, payload: &[u8]) -> Option<Reply> {
+    let published = published(host)?;
+    let snapshot = published.snapshot()?;
+    // Local accounts win from the moment they are there; what is published follows.
+    let local = host.local();
+    let taken = |is_local: bool| is_local.then(|| Reply::bare(Status::Absent));
+    let name = std::str::from_utf8(payload).unwrap_or_default();
+    match op {
+        Op::PasswdByName => {
+            taken(local.has_login(name)).or_else(|| found(snapshot.login_by_name(payload).map(|login| login.record)))
+        }
+        Op::PasswdByUid => {
+            let uid = id(payload)?;
+            taken(local.login_of_uid(uid).is_some())
+                .or_else(|| found(snapshot.login_by_uid(uid).map(|login| login.record)))
+        }
+        Op::GroupByName => {
+            taken(local.has_group(name)).or_else(|| found(snapshot.group_by_name(payload).map(|group| group.record)))
+        }
+        Op::GroupByGid => {
+            let gid = id(payload)?;
+            taken(local.group_of_gid(gid).is_some())
+                .or_else(|| found(snapshot.group_by_gid(gid).map(|group| group.record)))
+        }
+        Op::Initgroups => {
+            taken(local.has_login(name)).or_else(|| found(snapshot.login_by_name(payload).map(|login| login.gids)))
+        }
+        _ => None,
+    }
+}
+
+/// A page of a list, of what `peer` may see. `None`: as for [`look_up`].
+pub(super) fn page(host: &Host, op: Op, after: u32, peer: Peer) -> Option<Vec<u8>> {
+    let published = published(host)?;
+    let snapshot = published.snapshot()?;
+    if !sees_all(host, peer) {
+        return own_page(&snapshot, op, after, peer.uid);
+    }
+    match op {
+        Op::PasswdList => fill(after, |after| snapshot.login_after(after).map(|login| (login.id(), login.record))),
+        Op::GroupList => fill(after, |after| snapshot.group_after(after).map(|group| (group.id(), group.record))),
+        _ => None,
+    }
+}
+
+/// Whether lists show this caller everybody.
+pub(super) fn sees_all(host: &Host, peer: Peer) -> bool {
+    peer.is_root() || host.config().snapshot.visibility == Visibility::Open
+}
+
+/// With visibility `members`: a caller itself, its groups, and their members. Who is no login of the directory sees nobody.
+fn own_page(snapshot: &Snapshot<'_>, op: Op, after: u32, uid: u32) -> Option<Vec<u8>> {
+    let login = match snapshot.login_by_uid(uid) {
+        Answer::Found(login) => login,
+        Answer::Absent => return Some(Page::default().close(0)),
+        Answer::Unusable => return None,
+    };
+    let mut groups = BTreeMap::new();
+    for gid in login.gids()?.iter() {
+        match snapshot.group_by_gid(gid) {
+            Answer::Found(group) => {
+                groups.insert(gid, group);
+            }
+            Answer::Absent => {}
+            Answer::Unusable => return None,
+        }
+    }
+    let mut shown = BTreeMap::new();
+    match op {
+        Op::GroupList => shown.extend(groups.iter().map(|(gid, group)| (*gid, group.record))),
+        Op::PasswdList => {
+            shown.insert(uid, login.record);
+            for group in groups.values() {
+                let mut damaged = false;
+                let members = group.head.check_strings(group.strings, |at| {
+                    let rest = group.strings.get(at..).unwrap_or_default();
+                    match snapshot.login_by_name(rest.split(|byte| *byte == 0).next().unwrap_or_default()) {
+                        Answer::Found(member) => {
+                            shown.insert(member.id(), member.record);
+                        }
+                        Answer::Absent => {}
+                        Answer::Unusable => damaged = true,
+                    }
+                });
+                if members.is_err() || damaged {
+                    return None;
+                }
+            }
+        }
+        _ => return None,
+    }
+    let next = |after: u32| {
+        let next = shown.range((Bound::Excluded(after), Bound::Unbounded)).next();
+        next.map_or(Answer::Absent, |(id, record)| Answer::Found((*id, *record)))
+    };
+    fill(after, next)
+}
+
+fn fill<'a>(mut after: u32, next: impl Fn(u32) -> Answer<(u32, &'a [u8])>) -> Option<Vec<u8>> {
+    let mut page = Page::default();
+    loop {
+        match next(after) {
+            Answer::Found((id, record)) => {
+                if !page.push(record) {
+                    return Some(page.close(after));
+                }
+                after = id;
+            }
+            Answer::Absent => return Some(page.close(0)),
+            Answer::Unusable => return None,
+        }
+    }
+}
+
+fn published(host: &Host) -> Option<Arc<Published>> {
+    host.replica()?.published()
+}
+
+fn found(answer: Answer<&[u8]>) -> Option<Reply> {
+    match answer {
+        Answer::Found(record) => Some(Reply::owned(record.to_vec())),
+        Answer::Absent => Some(Reply::bare(Status::Absent)),
+        Answer::Unusable => None,
+    }
+}
