@@ -122,9 +122,9 @@ pub trait Directory: Send + Sync {
         Ok(())
     }
 
-    /// What each host said last, at most [`fleet::MAX_HOSTS`]. A directory of one host knows none.
+    /// What each host said last, at most [`fleet::MAX_HOSTS`]. Empty for a directory of one host only: else somebody would wait for nobody.
     async fn fleet(&self) -> Result<Vec<Reported>, DirectoryError> {
-        Ok(Vec::new())
+        Err(DirectoryError::Refused("it keeps no list of hosts: wait on each host by itself".into()))
     }
 
     /// Takes a host off the list; `false`: it was not on it. A host that runs reports again.

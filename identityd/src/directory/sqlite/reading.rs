@@ -15,6 +15,7 @@ use super::rows::{bytes, group, login, select_group, select_login};
 use super::stock::SqliteStock;
 use super::{SqliteDirectory, history};
 use crate::accounts::key::AuthorizedKey;
+use crate::directory::fleet::Reported;
 use crate::directory::{Change, Changes, Directory, DirectoryError, Entry, Kind, Stock};
 
 #[async_trait]
@@ -161,6 +162,10 @@ impl Directory for SqliteDirectory {
         // Where the log was trimmed, or nothing was noted, the numbers alone must do.
         self.history.set_other(now.is_some_and(|now| !cursor.is_empty() && now != cursor));
         Ok(())
+    }
+
+    async fn fleet(&self) -> Result<Vec<Reported>, DirectoryError> {
+        Ok(Vec::new())
     }
 
     fn read_only(&self) -> Option<String> {
