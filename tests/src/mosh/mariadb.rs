@@ -54,7 +54,9 @@ impl MariaDb<'_> {
                 self.port()
             ))
             .success();
-        self.mosh.wait_until("MariaDB answers", SOON, |_| self.try_sql("SELECT 1").status == Some(0));
+        self.mosh.wait_until("MariaDB answers", SOON, |mosh| {
+            mosh.run(["mariadb-admin", "--no-defaults", &format!("--socket={}", self.socket()), "ping"]).status == Some(0)
+        });
     }
 
     /// Its unix socket.

@@ -9,10 +9,9 @@ use super::{MysqlDirectory, translate};
 use crate::directory::{Changes, Directory, DirectoryError, Entry};
 
 const LOGIN: (&[&str], &[&str]) = (
-    &["uid", "name", "gid", "home", "status"],
+    &["uid", "name", "gid", "home", "shell", "status"],
     &[
         "gecos",
-        "shell",
         "last_change",
         "min_days",
         "max_days",

@@ -1,0 +1,389 @@
+//! The directory in real MariaDB: the feed under open transactions, least privilege, servers that stall, die and come back, and the same answers as SQLite.
+
+use std::time::{Duration, Instant};
+
+use tests::mosh::MariaDb;
+use tests::{Login, Mosh, boot};
+
+const SOON: Duration = Duration::from_secs(10);
+
+/// A machine with a primary that has the schema; identityd does not run yet.
+macro_rules! scene {
+    ($mosh:ident, $db:ident) => {
+        let $mosh = boot!(Mosh::builder().without_daemon());
+        let $db = $mosh.mariadb(1);
+        $db.apply_schema();
+    };
+}
+
+fn gecos(mosh: &Mosh, login: &str) -> String {
+    let line = mosh.run(["getent", "passwd", login]);
+    line.stdout.trim_end().split(':').nth(4).unwrap_or_default().to_owned()
+}
+
+#[test]
+fn what_the_panel_writes_is_visible_at_once() {
+    scene!(mosh, db);
+    mosh.use_mariadb(&[db.socket()], "");
+    mosh.daemon().start();
+    let made = db.sql_as("identity_panel", "CALL new_login('ana', 'Ana Flores', NULL, '*', NULL)").success();
+    assert_eq!(made.text(), "1000001");
+    db.sql_as("identity_panel", "INSERT INTO login_capability SELECT uid, 'shell' FROM login WHERE name = 'ana'")
+        .success();
+    mosh.wait_until("ana is there", SOON, |mosh| gecos(mosh, "ana") == "Ana Flores");
+    let began = Instant::now();
+    db.sql_as("identity_panel", "UPDATE login SET gecos = 'Ana F.' WHERE name = 'ana'").success();
+    mosh.wait_until("the change is visible", SOON, |mosh| gecos(mosh, "ana") == "Ana F.");
+    eprintln!("visible after {:?}", began.elapsed());
+    assert!(mosh.run(["id", "ana"]).success().text().contains("uid=1000001(ana) gid=1000001(ana)"));
+    let checked = mosh.identityctl(["directory", "check"]);
+    assert!(checked.status == Some(0), "{checked}");
+    db.sql("CREATE USER boss@'%' IDENTIFIED BY 'test-password'; GRANT ALL ON *.* TO boss@'%' WITH GRANT OPTION");
+    let arguments = ["--user", "boss", "--password-file", "/etc/identityd/mysql-admin.password"];
+    mosh.identityctl(["schema", "check"].into_iter().chain(arguments)).success();
+    assert!(
+        mosh.identityctl(["schema", "apply"].into_iter().chain(arguments))
+            .success()
+            .text()
+            .contains("Nothing to apply")
+    );
+    db.sql("DROP TRIGGER feed_key_insert; ALTER TABLE login DROP COLUMN warn_days");
+    let found = mosh.identityctl(["schema", "check"].into_iter().chain(arguments)).exit(1).text().to_owned();
+    assert!(found.contains("feed_key_insert is missing") && found.contains("no column warn_days"), "{found}");
+}
+
+#[test]
+fn a_new_database_is_made_over_tcp_by_apply() {
+    let mosh = boot!(Mosh::builder().without_daemon());
+    let db = mosh.mariadb(1);
+    mosh.use_mariadb(&[format!("127.0.0.1:{}", db.port())], "plaintext = true");
+    let root = format!("--socket={}", db.socket());
+    let grant = "CREATE USER boss@'%' IDENTIFIED BY 'test-password'; GRANT ALL ON *.* TO boss@'%' WITH GRANT OPTION";
+    mosh.call(["mariadb", "--no-defaults", &root, "-e", grant]).run().success();
+    let arguments = ["--user", "boss", "--password-file", "/etc/identityd/mysql-admin.password"];
+    let applied = mosh.identityctl(["schema", "apply"].into_iter().chain(arguments)).success();
+    assert!(applied.text().contains("0001_tables") && applied.text().contains("ALTER USER"), "{applied}");
+    mosh.identityctl(["schema", "check"].into_iter().chain(arguments)).success();
+    assert_eq!(db.sql("CALL new_login('ana', NULL, NULL, NULL, NULL)"), "1000001");
+}
+
+#[test]
+fn each_user_is_refused_what_it_must_not_do() {
+    scene!(mosh, db);
+    db.sql("CALL new_login('ana', 'Ana', NULL, '$6$salt$hash', NULL)");
+    for (user, text) in [
+        ("identityd", "SELECT password_hash FROM login"),
+        ("identityd", "SELECT * FROM login"),
+        ("identityd", "CALL password_hash('ana')"),
+        ("identityd", "UPDATE login SET gecos = 'x'"),
+        ("identityd", "DELETE FROM touched"),
+        ("identityd", "INSERT INTO `change` VALUES (99, 1, 'login', 'x', 5)"),
+        ("identity_authentication", "SELECT uid FROM login"),
+        ("identity_authentication", "SELECT password_hash FROM login"),
+        ("identity_authentication", "SELECT name FROM unix_group"),
+        ("identity_authentication", "CALL number_changes()"),
+        ("identity_panel", "SELECT password_hash FROM login"),
+        ("identity_panel", "DELETE FROM retired_id"),
+        ("identity_panel", "INSERT INTO `change` VALUES (99, 1, 'login', 'x', 5)"),
+        ("identity_panel", "DELETE FROM touched"),
+        ("identity_panel", "UPDATE directory SET generation = 0"),
+        ("identity_panel", "DELETE FROM reserved_name"),
+        ("identity_panel", "CALL password_hash('ana')"),
+        ("identity_panel", "DROP TABLE ssh_key"),
+        ("identity_admin", "DROP TABLE ssh_key"),
+        ("identity_owner", "SELECT 1"),
+    ] {
+        let refused = db.sql_as(user, text).failure();
+        assert!(refused.stderr.contains("denied") || refused.stderr.contains("locked"), "{user}: {text}: {refused}");
+    }
+    assert_eq!(db.sql_as("identity_authentication", "CALL password_hash('ana')").success().text(), "$6$salt$hash");
+    db.sql_as("identity_authentication", "CALL set_password('ana', '$6$other$hash', '$6$salt$new', 20000)").success();
+    assert_eq!(db.sql("SELECT password_hash FROM login"), "$6$salt$hash");
+    db.sql_as("identity_authentication", "CALL set_password('ana', '$6$salt$hash', '$6$salt$new', 20000)").success();
+    assert_eq!(db.sql("SELECT password_hash, last_change FROM login"), "$6$salt$new\t20000");
+    db.sql_as("identityd", "CALL number_changes()").success();
+    db.sql_as("identity_panel", "UPDATE login SET password_hash = '*' WHERE name = 'ana'").success();
+}
+
+#[test]
+fn what_the_rules_forbid_is_refused_in_words() {
+    scene!(mosh, db);
+    db.sql("CALL new_login('ana', 'Ana', NULL, NULL, NULL); CALL new_login('eve', NULL, NULL, NULL, NULL); DELETE FROM login WHERE name = 'eve'");
+    let insert = "INSERT INTO login (uid, name, gid, home) VALUES";
+    for (text, words) in [
+        (format!("{insert} (5000, 'a:b', 1000001, '/home/x')"), "login name: [a-z_]"),
+        (format!("{insert} (5000, '1000', 1000001, '/home/x')"), "login name"),
+        (format!("SET sql_mode = ''; {insert} (5000, '{}', 1000001, '/home/x')", "a".repeat(50)), "login name"),
+        (format!("{insert} (5000, 'bea', 1000001, '/home/../etc')"), "login home: absolute, plain"),
+        (format!("{insert} (5000, 'ana', 1000001, '/home/x')"), "a login of this name exists: names are unique"),
+        (format!("{insert} (5000, 'bea', 4711, '/home/x')"), "there is no group of this gid"),
+        (format!("{insert} (999, 'bea', 1000001, '/home/x')"), "login uid: 1000-2147483647"),
+        (format!("{insert} (65534, 'bea', 1000001, '/home/x')"), "login uid: 1000-2147483647"),
+        (format!("{insert} (1000002, 'bea', 1000001, '/home/x')"), "ids are never given out again"),
+        (format!("{insert} (5000, 'root', 1000001, '/home/x')"), "reserved for the system"),
+        ("UPDATE login SET uid = 5000 WHERE name = 'ana'".into(), "the uid of a login never changes"),
+        ("UPDATE login SET password_hash = '' WHERE name = 'ana'".into(), "login password_hash: a hash of crypt(5)"),
+        ("UPDATE login SET gecos = 'a:b' WHERE name = 'ana'".into(), "login gecos"),
+        ("UPDATE login SET status = 'gone' WHERE name = 'ana'".into(), "login status: active or locked"),
+        ("DELETE FROM retired_id".into(), "a retired id is kept for ever"),
+        ("DELETE FROM unix_group WHERE name = 'ana'".into(), "logins have this as their primary group"),
+        ("INSERT INTO group_member VALUES (1000000, 1000001)".into(), "a rule derives the members"),
+        ("DELETE FROM unix_group WHERE name = 'sftp-only'".into(), "sshd confines the members"),
+        ("START TRANSACTION; UPDATE login SET gecos = 'x'; CALL number_changes()".into(), "transaction"),
+    ] {
+        let refused = db.try_sql(&text).failure();
+        assert!(refused.stderr.contains(words), "{text}: {refused}");
+    }
+}
+
+#[test]
+fn an_open_transaction_blocks_nobody_and_is_not_missed() {
+    scene!(mosh, db);
+    db.sql("CALL new_login('ana', 'Ana', NULL, NULL, NULL); CALL new_login('bea', 'Bea', NULL, NULL, NULL); CALL number_changes()");
+    let held = std::env::var("OPEN_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(6);
+    db.begin(&format!(
+        "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; START TRANSACTION; CALL new_login('open', NULL, NULL, NULL, NULL); UPDATE login SET gecos = 'late' WHERE name = 'ana';
+         INSERT INTO login_capability SELECT uid, 'sftp' FROM login WHERE name = 'open'; INSERT INTO touched VALUES (1, 'login', 'mark', 5);
+         SELECT sleep({held}); COMMIT;"
+    ));
+    mosh.wait_until("the transaction is open", SOON, |_| {
+        db.sql("SET SESSION TRANSACTION ISOLATION LEVEL READ UNCOMMITTED; SELECT count(*) FROM touched WHERE seq = 1")
+            == "1"
+    });
+    let began = Instant::now();
+    for number in 0..20 {
+        db.sql(&format!("CALL new_login('other{number}', NULL, NULL, NULL, NULL)"));
+        db.sql(&format!("INSERT INTO login_capability SELECT uid, 'sftp' FROM login WHERE name = 'other{number}'"));
+    }
+    db.sql("UPDATE login SET gecos = 'soon' WHERE name = 'bea'; CALL new_group('team'); DELETE FROM login WHERE name = 'other3'");
+    let seen: u64 = db.sql("CALL number_changes()").parse().unwrap();
+    assert!(began.elapsed() < Duration::from_secs(held), "others waited {:?}", began.elapsed());
+    assert_eq!(db.sql("SELECT count(*) FROM `change` WHERE name = 'ana' AND generation > 5"), "0");
+    assert_eq!(db.sql("SELECT count(*) > 0 FROM `change` WHERE name = 'other19'"), "1");
+    mosh.wait_until("it has ended", Duration::from_secs(held + 10), |_| {
+        db.sql("SELECT gecos FROM login WHERE name = 'ana'") == "late"
+    });
+    db.sql("CALL number_changes()");
+    let late =
+        db.sql(&format!("SELECT count(*) FROM `change` WHERE name IN ('ana', 'open', 'mark') AND generation > {seen}"));
+    assert!(late.parse::<u32>().unwrap() >= 4, "{late}");
+    // Without a hole, and nothing twice.
+    assert_eq!(db.sql("SELECT count(*) = max(generation), count(*) = count(DISTINCT seq) FROM `change`"), "1\t1");
+    assert_eq!(db.sql("SELECT count(*) FROM touched"), "0");
+}
+
+#[test]
+fn who_has_seen_a_number_has_seen_all_below() {
+    scene!(mosh, db);
+    db.sql("CALL new_login('ana', 'Ana', NULL, NULL, NULL); CALL number_changes()");
+    // Eight writers, some slow, each numbering after its commits; a reader that keeps what it sees.
+    let socket = db.socket();
+    mosh.write(
+        "/tmp/writer.sh",
+        &format!(
+            "for i in $(seq 1 25); do
+                 echo \"START TRANSACTION; CALL new_login('w$1x$i', NULL, NULL, NULL, NULL); SELECT sleep($1 * 0.01); COMMIT; CALL number_changes();\"
+             done | mariadb --no-defaults --socket={socket} identity >/dev/null"
+        ),
+    );
+    mosh.write(
+        "/tmp/reader.sh",
+        &format!(
+            "seen=0; while ! test -e /tmp/done; do
+                 rows=$(mariadb --no-defaults --socket={socket} -N identity -e \"SELECT generation FROM \\`change\\` WHERE generation > $seen ORDER BY 1\")
+                 for row in $rows; do test $row = $((seen + 1)) || echo \"hole before $row\"; seen=$row; done
+             done; echo $seen"
+        ),
+    );
+    let read = mosh.call(["sh", "/tmp/reader.sh"]).spawn();
+    mosh.sh("for n in 1 2 3 4 5 6 7 8; do sh /tmp/writer.sh $n & done; wait; touch /tmp/done").success();
+    let mut read = read;
+    let read = read.finish(SOON).success();
+    assert!(!read.stdout.contains("hole"), "{read}");
+    assert_eq!(db.sql("SELECT count(DISTINCT name) FROM `change` WHERE name LIKE 'w%'"), "200");
+}
+
+#[test]
+fn a_bulk_change_arrives_complete() {
+    scene!(mosh, db);
+    let many: u32 = std::env::var("BULK").ok().and_then(|text| text.parse().ok()).unwrap_or(5000);
+    let range = format!("seq_2000000_to_{}", 2_000_000 + many - 1);
+    db.sql(&format!(
+        "START TRANSACTION; INSERT INTO unix_group (gid, name) SELECT seq, concat('u', seq) FROM {range};
+         INSERT INTO login (uid, name, gid, home) SELECT seq, concat('u', seq), seq, concat('/home/members/users/u', seq) FROM {range}; COMMIT"
+    ));
+    let began = Instant::now();
+    db.sql("CALL number_changes()");
+    eprintln!("{} changes numbered in {:?}", 2 * many, began.elapsed());
+    assert_eq!(db.sql("SELECT count(*) FROM touched"), "0");
+    mosh.use_mariadb(&[db.socket()], "");
+    mosh.daemon().start();
+    db.sql("UPDATE login SET gecos = 'bulk'");
+    let last = format!("u{}", 2_000_000 + many - 1);
+    mosh.wait_until("the bulk is visible", Duration::from_secs(60), |mosh| gecos(mosh, &last) == "bulk");
+    let listed = mosh.call(["sh", "-c", "getent passwd | grep -c ':bulk:'"]).limit(Duration::from_secs(120)).run();
+    assert_eq!(listed.success().text(), many.to_string());
+}
+
+#[test]
+fn a_server_that_is_killed_stalled_or_back_costs_less_than_two_seconds() {
+    scene!(mosh, primary);
+    for number in 0..40 {
+        primary.sql(&format!("CALL new_login('u{number}', 'one', NULL, NULL, NULL)"));
+    }
+    let replica = mosh.mariadb(2);
+    replica.follow(primary);
+    mosh.wait_until("the replica has all", Duration::from_secs(30), |_| {
+        replica.try_sql("SELECT count(*) FROM login").stdout.trim() == "40"
+    });
+    mosh.use_mariadb(&[replica.socket(), primary.socket()], "");
+    mosh.daemon().start();
+    let mut fresh = 0;
+    let mut ask = |what: &str| {
+        // Never asked before, so it is not in the cache.
+        let name = format!("u{fresh}");
+        fresh += 1;
+        let mut tries = 0;
+        let began = Instant::now();
+        while gecos(&mosh, &name).is_empty() {
+            tries += 1;
+            assert!(
+                began.elapsed() < Duration::from_secs(2),
+                "{what}: no answer for {:?}, {tries} tries\n{}",
+                began.elapsed(),
+                mosh.journal()
+            );
+        }
+        eprintln!("{what}: {:?}", began.elapsed());
+    };
+    ask("both up");
+    replica.pause();
+    ask("the nearest stopped in mid-air");
+    ask("once more");
+    replica.resume();
+    back(
+        &mosh,
+        primary,
+        &mut ask,
+        "the primary stopped, the nearest back",
+        |primary| primary.pause(),
+        |primary| primary.resume(),
+    );
+    replica.kill();
+    ask("the nearest killed");
+    replica.start();
+    replica.try_sql("SET GLOBAL read_only = 1");
+    back(
+        &mosh,
+        primary,
+        &mut ask,
+        "the primary killed, the nearest back",
+        |primary| primary.kill(),
+        |primary| primary.start(),
+    );
+    primary.sql("UPDATE login SET gecos = 'two' WHERE name = 'u1'");
+    mosh.wait_until("a change arrives after all that", SOON, |mosh| gecos(mosh, "u1") == "two");
+}
+
+/// Fail-back: once the nearest is used again, the other one may go.
+fn back<'m>(
+    mosh: &'m Mosh,
+    primary: MariaDb<'m>,
+    ask: &mut impl FnMut(&str),
+    what: &str,
+    away: impl Fn(MariaDb<'m>),
+    home: impl Fn(MariaDb<'m>),
+) {
+    let told = |mosh: &Mosh| mosh.journal().matches("answers again").count();
+    let lost = mosh.journal().matches("this server of the directory does not answer").count();
+    mosh.wait_until("the nearest is back", SOON, |mosh| told(mosh) >= lost);
+    away(primary);
+    ask(what);
+    home(primary);
+}
+
+#[test]
+fn mariadb_gives_the_same_answers_as_sqlite() {
+    let mosh = boot!(Mosh::builder().logins([
+        Login::new("ana").password("secret").capabilities(["shell", "sftp", "mail"]),
+        Login::new("bea").capabilities(["sftp"]),
+        Login::new("cyd"),
+        Login::new("dora").capabilities(["mail"]),
+    ]));
+    mosh.sh("identityctl membership add radio --title 'Radio Libre Ñ'
+         identityctl login set cyd --gecos 'Çyd É.' --membership radio
+         identityctl group add team && identityctl group add-member team ana && identityctl group add-member team bea
+         identityctl login lock dora");
+    let say = || {
+        let listed = "getent passwd; getent group; for l in ana bea cyd dora nobody2 sftp-only; do id $l; getent passwd $l; getent group $l; \
+                      getent initgroups $l; identityctl ssh-keys $l; done 2>&1; for i in 1000000 1000001 1000002 1000003 1000004 \
+                      1000005; do getent passwd $i; getent group $i; done; getent shadow ana";
+        mosh.sh(listed).stdout
+    };
+    let sqlite = say();
+    let db = mosh.mariadb(1);
+    db.apply_schema();
+    let copy = "cd /var/lib/identityd; for t in membership unix_group login login_capability group_member ssh_key; do
+                    sqlite3 directory.db \".mode insert $t\" \"SELECT * FROM $t WHERE '$t' <> 'unix_group' OR rowid <> 1000000\"
+                done | tr -d '\"' >/tmp/copy.sql";
+    mosh.sh(copy).success();
+    db.sql("SOURCE /tmp/copy.sql");
+    mosh.daemon().stop();
+    mosh.use_mariadb(&[db.socket()], "");
+    mosh.daemon().start();
+    let mysql = say();
+    assert!(sqlite.contains("Çyd É.") && sqlite.contains("sftp-only"), "{sqlite}");
+    assert_eq!(sqlite, mysql);
+}
+
+#[test]
+fn a_password_file_that_others_may_read_and_plain_tcp_are_refused() {
+    scene!(mosh, db);
+    db.sql("CALL new_login('ana', 'Ana', NULL, NULL, NULL)");
+    mosh.use_mariadb(&[format!("127.0.0.1:{}", db.port())], "");
+    mosh.sh("chmod 0644 /etc/identityd/mysql.password").success();
+    mosh.daemon().start();
+    let loose = mosh.identityctl(["directory", "check"]).failure();
+    assert!(loose.stderr.contains("chmod 0640 /etc/identityd/mysql.password"), "{loose}");
+    mosh.sh("chmod 0640 /etc/identityd/mysql.password").success();
+    let plain = mosh.identityctl(["directory", "check"]).failure().to_string();
+    assert!(plain.contains("encrypted") || plain.contains("TLS"), "{plain}");
+    assert_eq!(gecos(&mosh, "ana"), "");
+}
+
+#[test]
+fn the_samples_over_somebody_elses_tables_run_and_a_missing_column_is_named() {
+    let mosh = boot!(Mosh::builder().without_daemon());
+    let db = mosh.mariadb(1);
+    let top = concat!(env!("CARGO_MANIFEST_DIR"), "/../packaging/examples");
+    mosh.use_mariadb(&[db.socket()], "");
+    let original = mosh.read("/etc/identityd/identityd.toml");
+    let root = format!("--socket={}", db.socket());
+    for user in ["identityd", "identity_authentication"] {
+        let make = format!("CREATE USER '{user}'@'%' IDENTIFIED BY 'test-password'");
+        mosh.call(["mariadb", "--no-defaults", &root, "-e", &make]).run().success();
+    }
+    for (sample, database, login) in [
+        ("red", "red", "ana:x:6001:5001:Ana Flores:/home/members/radio/users/ana:/bin/bash"),
+        ("froxlor", "froxlor", "web1:x:10000:10000::/var/customers/webs/web1:/bin/bash"),
+    ] {
+        let tables = std::fs::read_to_string(format!("{top}/{sample}/sample.sql")).unwrap();
+        let config = std::fs::read_to_string(format!("{top}/{sample}/identityd.toml")).unwrap();
+        mosh.write("/tmp/sample.sql", &tables);
+        let make = format!("CREATE DATABASE {database}; USE {database}; SOURCE /tmp/sample.sql");
+        mosh.call(["mariadb", "--no-defaults", &root, "-e", &make]).run().success();
+        let config = config.replace("/run/mysqld/mysqld.sock", &db.socket());
+        let rest = original.split_once("\n[cache]").unwrap().1;
+        mosh.write("/etc/identityd/identityd.toml", &format!("{config}\n[cache]{rest}"));
+        let checked = mosh.identityctl(["directory", "check"]);
+        assert!(checked.status == Some(0), "{checked}");
+        mosh.daemon().start();
+        let name = login.split(':').next().unwrap();
+        assert_eq!(mosh.run(["getent", "passwd", name]).success().text(), login);
+        mosh.daemon().stop();
+        let broken = config.replace("AS status", "AS state");
+        mosh.write("/etc/identityd/identityd.toml", &format!("{broken}\n[cache]{rest}"));
+        let checked = mosh.identityctl(["directory", "check"]).exit(1);
+        assert!(checked.stdout.contains("no column status in the result"), "{checked}");
+    }
+}
