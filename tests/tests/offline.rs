@@ -152,7 +152,7 @@ fn after_the_days_it_is_refused_and_with_none_nothing_is_kept() {
     mosh.daemon().stop();
     mosh.daemon().start();
     assert_eq!(login(&mosh, "ana", "her secret"), Outcome::Success);
-    mosh.configure("auth", "offline_days = 0");
+    mosh.sh("sed -i 's/^offline_days = 30$/offline_days = 0/' /etc/identityd/identityd.toml").success();
     mosh.daemon().stop();
     mosh.daemon().start();
     assert_eq!(login(&mosh, "ana", "her secret"), Outcome::Unavailable);
