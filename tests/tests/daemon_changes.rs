@@ -142,7 +142,7 @@ fn local_accounts_that_come_and_go_are_seen() {
 
 #[test]
 fn one_change_costs_the_entries_concerned_alone() {
-    let mosh = machine!();
+    let mosh = boot!(Mosh::builder().logins(["ana", "ben"].map(Login::new)).lookup());
     let counted = |mosh: &Mosh, name: &str| -> u64 {
         let metrics = mosh.metrics();
         let line = metrics.lines().find(|line| line.starts_with(name));

@@ -55,7 +55,7 @@ fn all_unavailable(answers: &[Probed], errno: i32) {
 const EVERYTHING: &str = "pw ana uid 5000 gr ana gid 5000 sp ana ig ana pwlist grlist splist";
 
 fn with_ana() -> tests::mosh::Builder {
-    Mosh::builder().login(Login::new("ana"))
+    Mosh::builder().login(Login::new("ana")).lookup()
 }
 
 #[test]

@@ -83,14 +83,23 @@ pub(super) async fn run(host: Arc<Host>) {
 /// where nothing is published.
 async fn look(host: &Host) -> Result<(Option<Vec<Quarantined>>, Census), DirectoryError> {
     let Some(replica) = host.replica() else {
-        return all(host).await.map(|(found, census)| (Some(found), census));
+        return all(host, true).await.map(|(found, census)| (Some(found), census));
+    };
+    // A life that goes on with the files of the one before has not seen what is not in them.
+    let found = match replica.published() {
+        Some(_) if !replica.knows_quarantined() => {
+            let (found, _) = all(host, false).await?;
+            replica.now_knows_quarantined();
+            Some(found)
+        }
+        _ => None,
     };
     let published = replica.published();
     let count = move || published.and_then(|published| count(&published));
     let census = tokio::task::spawn_blocking(count).await.ok().flatten();
     let nothing =
         || DirectoryError::Unavailable { directory: "snapshot".into(), reason: "nothing is published".into() };
-    Ok((None, census.ok_or_else(nothing)?))
+    Ok((found, census.ok_or_else(nothing)?))
 }
 
 fn count(published: &Published) -> Option<Census> {
@@ -109,7 +118,7 @@ fn count(published: &Published) -> Option<Census> {
     Some(census)
 }
 
-async fn all(host: &Host) -> Result<(Vec<Quarantined>, Census), DirectoryError> {
+async fn all(host: &Host, with_members: bool) -> Result<(Vec<Quarantined>, Census), DirectoryError> {
     let source = host.cache().source();
     let (local, shell) = (host.local(), host.loaded().config.quarantine.unknown_shell);
     let mut found = Vec::new();
@@ -159,7 +168,7 @@ async fn all(host: &Host) -> Result<(Vec<Quarantined>, Census), DirectoryError> 
                             .map(|reason| quarantined(Kind::Group, group.name.as_str(), group.gid.raw(), reason)),
                     );
                     census.groups += 1;
-                    for member in group.members {
+                    for member in group.members.into_iter().filter(|_| with_members) {
                         *groups_of.entry(member).or_default() += 1;
                     }
                     group.gid.raw()

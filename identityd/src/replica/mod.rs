@@ -219,6 +219,7 @@ impl Replica {
             }
         };
         if done.is_ok() {
+            self.now_knows_quarantined();
             self.state().let_through();
         }
         Ok(Outcome::of(done))
@@ -242,6 +243,16 @@ impl Replica {
     pub fn show_to(&self, visibility: Visibility) {
         // Without the thread there is nothing to show.
         let _ = self.send(Command::Show(visibility));
+    }
+
+    /// Whether this life has gone through the whole directory.
+    pub(crate) fn knows_quarantined(&self) -> bool {
+        let state = self.state();
+        state.knows_quarantined || state.loading.is_some()
+    }
+
+    pub(crate) fn now_knows_quarantined(&self) {
+        self.state().knows_quarantined = true;
     }
 
     /// Brings a copy to the disk and ends the thread.

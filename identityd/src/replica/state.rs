@@ -22,6 +22,8 @@ pub(super) struct State {
     accepted: Vec<u32>,
     pub(super) accepted_now: bool,
     pub(super) notes: Option<Notes>,
+    /// Everything has been gone through in this life.
+    pub(super) knows_quarantined: bool,
 }
 
 #[derive(Debug)]

@@ -55,14 +55,35 @@ pub(super) struct Room {
 impl Room {
     /// Makes the directory if it is missing, with this mode; its files have the same without the execute bits.
     pub(super) fn new(path: PathBuf, directory_mode: u32, gate: Arc<dyn Gate>) -> io::Result<Self> {
-        use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-        match fs::DirBuilder::new().mode(directory_mode).create(&path) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            _ => {}
+        use std::os::unix::fs::PermissionsExt;
+        let room = Self { path, mode: directory_mode & 0o444, gate };
+        room.make(directory_mode)?;
+        // Whatever the umask was. On a file system that can only be read it is right from before.
+        if fs::metadata(&room.path)?.permissions().mode() & 0o7777 != directory_mode {
+            fs::set_permissions(&room.path, fs::Permissions::from_mode(directory_mode))?;
         }
-        // Whatever the umask was.
-        fs::set_permissions(&path, fs::Permissions::from_mode(directory_mode))?;
-        Ok(Self { path, mode: directory_mode & 0o444, gate })
+        Ok(room)
+    }
+
+    /// Makes the directory if it is missing.
+    pub(super) fn make(&self, directory_mode: u32) -> io::Result<()> {
+        use std::os::unix::fs::DirBuilderExt;
+        match fs::DirBuilder::new().mode(directory_mode).create(&self.path) {
+            // mkdir(2) of a directory that is there says so even where nothing can be written.
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Like [`Room::new`] where the directory need not be there now: a disk that is full or can only be read keeps nobody from publishing.
+    pub(super) fn new_if_possible(path: PathBuf, directory_mode: u32, gate: Arc<dyn Gate>) -> Self {
+        match Self::new(path.clone(), directory_mode, gate.clone()) {
+            Ok(room) => room,
+            Err(error) => {
+                tracing::warn!(directory = %path.display(), %error, "no copy of the snapshot can be kept here now");
+                Self { path, mode: directory_mode & 0o444, gate }
+            }
+        }
     }
 
     pub(super) fn path(&self, name: &str) -> PathBuf {
@@ -121,7 +142,11 @@ impl Room {
     /// The pairs that have a file here. A base is a pair without a delta.
     pub(super) fn pairs(&self) -> io::Result<Vec<Pair>> {
         let mut pairs = Vec::new();
-        for entry in fs::read_dir(&self.path)? {
+        let entries = match fs::read_dir(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(pairs),
+            entries => entries?,
+        };
+        for entry in entries {
             pairs.extend(entry?.file_name().to_str().and_then(pair_of));
         }
         Ok(pairs)

@@ -163,7 +163,7 @@ impl Publisher {
         };
         let mode = if places.visibility == Visibility::Open { 0o755 } else { 0o700 };
         let live = Room::new(places.live.clone(), mode, gate.clone()).map_err(fails(&places.live))?;
-        let kept = Room::new(places.kept.clone(), 0o700, gate).map_err(fails(&places.kept))?;
+        let kept = Room::new_if_possible(places.kept.clone(), 0o700, gate);
         let old = ControlPage::open(&live);
         let (live_pairs, kept_pairs) =
             (live.pairs().map_err(fails(&places.live))?, kept.pairs().map_err(fails(&places.kept))?);
@@ -184,8 +184,9 @@ impl Publisher {
         let wanted = Control { directory, visibility: places.visibility };
         // Under one page no pair ever names other files than before: a reader that still has them mapped would not notice.
         let reusable = resumed && old.as_ref().is_some_and(|(_, control)| *control == wanted);
-        for room in [&live, &kept] {
-            room.remove_temporary().map_err(fails(&places.live))?;
+        live.remove_temporary().map_err(fails(&places.live))?;
+        if let Err(error) = kept.remove_temporary() {
+            tracing::debug!(directory = %places.kept.display(), %error, "half a copy may be left there");
         }
         let mut publisher = Self {
             control: match old {
@@ -377,6 +378,7 @@ impl Publisher {
             return Ok(());
         };
         let fails = |source| PublishError::Files { directory: self.places.kept.clone(), source };
+        self.kept.make(0o700).map_err(fails)?;
         let there = self.kept.pairs().map_err(fails)?;
         let base = Pair { delta: 0, ..current.pair };
         for pair in [base, current.pair] {

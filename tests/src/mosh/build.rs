@@ -47,6 +47,13 @@ impl Builder {
         self
     }
 
+    /// Answers over the socket alone: identityd publishes no snapshot. For tests of the socket, the cache, and of a daemon that is away.
+    #[must_use]
+    pub fn lookup(mut self) -> Self {
+        self.scripts.push("sed -i 's/^\\[snapshot\\]$/&\\nmode = \"lookup\"/' /etc/identityd/identityd.toml".into());
+        self
+    }
+
     /// Has this login in its directory.
     #[must_use]
     pub fn login(mut self, login: Login) -> Self {

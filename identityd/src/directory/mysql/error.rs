@@ -73,12 +73,10 @@ fn said(directory: &str, number: u16, text: &str) -> DirectoryError {
             directory: directory.into(),
             reason: format!("{text}; give the account what schema/sql/mysql/0004_users.sql gives it"),
         },
-        number if code::SHAPE.contains(&number) => {
-            DirectoryError::Damaged {
-                directory: directory.into(),
-                reason: format!("{text}; make or complete its tables with: identityctl schema apply"),
-            }
-        }
+        number if code::SHAPE.contains(&number) => DirectoryError::Damaged {
+            directory: directory.into(),
+            reason: format!("{text}; make or complete its tables with: identityctl schema apply"),
+        },
         _ => unavailable(format!("it says: {text} (error {number})")),
     }
 }
