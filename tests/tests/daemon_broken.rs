@@ -41,7 +41,8 @@ fn sql(mosh: &Mosh, statements: &str) {
 /// ana is known to the daemon; ben is in the directory, and nobody has asked for him.
 macro_rules! machine {
     () => {{
-        let mosh = boot!(Mosh::builder().logins(["ana", "ben"].map(|name| Login::new(name).password("secret"))).lookup());
+        let mosh =
+            boot!(Mosh::builder().logins(["ana", "ben"].map(|name| Login::new(name).password("secret"))).lookup());
         assert_eq!(ask(&mosh, "ana"), Status::Found);
         mosh
     }};

@@ -197,7 +197,9 @@ impl Follower {
                 None if up => self.poll,
                 None => RETRY.min(self.poll),
             };
-            let pause = self.replica.as_ref().and_then(Replication::impatience).map_or(pause, |soon| soon.min(pause));
+            // A directory that is away is asked no faster for it.
+            let soon = self.replica.as_ref().filter(|_| up).and_then(Replication::impatience);
+            let pause = soon.map_or(pause, |soon| soon.min(pause));
             let looked = Instant::now();
             tokio::select! {
                 () = self.feed.wake.notified() => {}

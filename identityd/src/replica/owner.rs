@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use super::{NotPublished, Opened, Replica};
 use crate::config::Visibility;
-use crate::snapshot::{Folded, Load, Loaded, Places, PublishError, Publisher};
+use crate::snapshot::{Folded, Keep, Load, Loaded, Places, PublishError, Publisher};
 
 /// A reader looks for another control page when the heart has not beaten for 30 s.
 const HEARTBEAT: Duration = Duration::from_secs(10);
@@ -28,6 +28,7 @@ pub(super) enum Command {
     StartLoad { done: oneshot::Sender<Result<Load, NotPublished>> },
     FinishLoad { base: Box<Loaded>, since: Vec<Entry>, generation: u64, notes: Notes, done: Done },
     Show(Visibility),
+    Kept(Result<u64, PublishError>),
     Folded(Box<Result<Folded, PublishError>>),
     Stop { done: oneshot::Sender<()> },
 }
@@ -65,8 +66,9 @@ pub(super) fn spawn(
             publisher,
             places,
             commands,
-            kept: Instant::now(),
+            at: Instant::now(),
             changed: false,
+            keeping: false,
             fold_after: Instant::now(),
             failing: false,
         };
@@ -98,9 +100,12 @@ struct Owner {
     publisher: Publisher,
     places: Places,
     commands: Sender<Command>,
-    kept: Instant,
+    /// When the last copy was begun.
+    at: Instant,
     /// Something has been published since the last copy.
     changed: bool,
+    /// A copy is being written.
+    keeping: bool,
     fold_after: Instant,
     failing: bool,
 }
@@ -151,11 +156,15 @@ impl Owner {
                         self.keep();
                     }
                 }
+                Ok(Command::Kept(kept)) => self.kept(kept),
                 Ok(Command::Folded(folded)) => self.folded(*folded),
                 Ok(Command::Show(to)) => self.show_to(to),
                 Ok(Command::Stop { done }) => {
-                    if self.changed {
-                        self.keep();
+                    // Not beside one that is being written.
+                    if self.changed && !self.keeping {
+                        let kept = self.publisher.start_keep();
+                        let kept = kept.and_then(|keep| keep.map_or(Ok(0), Keep::run));
+                        self.kept(kept);
                     }
                     let _ = done.send(());
                     return;
@@ -163,7 +172,7 @@ impl Owner {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
-            if self.changed && self.kept.elapsed() >= KEEP {
+            if self.changed && self.at.elapsed() >= KEEP {
                 self.keep();
             }
             if self.publisher.fold_is_due() && Instant::now() >= self.fold_after {
@@ -237,17 +246,36 @@ impl Owner {
         }
     }
 
+    /// Begins a copy, in another thread: publishing goes on while a slow disk takes it.
     fn keep(&mut self) {
-        self.kept = Instant::now();
-        let result = self.publisher.keep();
+        if self.keeping {
+            return;
+        }
+        self.at = Instant::now();
+        let keep = match self.publisher.start_keep() {
+            Ok(Some(keep)) => keep,
+            Ok(None) => return,
+            Err(error) => return self.kept(Err(error)),
+        };
+        // What is published from now on is in the next one.
+        self.changed = false;
+        let commands = self.commands.clone();
+        let run = move || {
+            let _ = commands.send(Command::Kept(keep.run()));
+        };
+        match std::thread::Builder::new().name("copy".into()).spawn(run) {
+            Ok(_) => self.keeping = true,
+            Err(source) => self.kept(Err(PublishError::Files { directory: self.places.kept.clone(), source })),
+        }
+    }
+
+    fn kept(&mut self, kept: Result<u64, PublishError>) {
+        self.keeping = false;
         let Some(replica) = self.replica.upgrade() else { return };
-        match result {
-            Ok(()) => {
-                self.changed = false;
-                let generation = self.publisher.generation().unwrap_or(0);
-                replica.state().kept(SystemTime::now(), generation);
-            }
+        match kept {
+            Ok(generation) => replica.state().kept(SystemTime::now(), generation),
             Err(error) => {
+                self.changed = true;
                 tracing::warn!(%error, "the snapshot's copy on the disk is old: after a reboot names are as they were then");
                 replica.state().not_kept(error.to_string());
             }

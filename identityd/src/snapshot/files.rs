@@ -127,8 +127,17 @@ impl Room {
 
     /// Copies a file of another room, under the same name.
     pub(super) fn copy_from(&self, from: &Self, pair: Pair) -> io::Result<()> {
+        self.copy(&from.open(pair)?, pair)
+    }
+
+    /// A published file, to be read from its start.
+    pub(super) fn open(&self, pair: Pair) -> io::Result<File> {
+        File::open(self.path_of(pair))
+    }
+
+    /// Copies an open file under the name of this pair.
+    pub(super) fn copy(&self, mut source: &File, pair: Pair) -> io::Result<()> {
         let mut output = self.create(&name_of(pair))?;
-        let mut source = File::open(from.path_of(pair))?;
         let mut buffer = vec![0; 1 << 20];
         loop {
             let len = source.read(&mut buffer)?;
