@@ -8,7 +8,7 @@ mod host;
 mod listen;
 mod lock;
 mod offline;
-mod open;
+pub(crate) mod open;
 mod own;
 mod pam;
 mod published;

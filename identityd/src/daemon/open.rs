@@ -11,7 +11,7 @@ use crate::directory::sqlite::SqliteDirectory;
 use crate::feed::Opener;
 
 /// Opens what the configuration names, each time anew.
-pub(super) fn directory(config: &DirectoryConfig) -> Opener {
+pub(crate) fn directory(config: &DirectoryConfig) -> Opener {
     match config {
         DirectoryConfig::Sqlite { path, .. } => sqlite(path.clone()),
         DirectoryConfig::Mysql(config) => mysql((**config).clone()),

@@ -134,13 +134,17 @@ impl Owner {
         loop {
             let order = orders.recv_timeout(HEARTBEAT.saturating_sub(beaten.elapsed()));
             if beaten.elapsed() >= HEARTBEAT {
+                self.look_after();
                 self.beat();
                 beaten = Instant::now();
             }
             match order {
                 Ok(Command::Publish { changes, generation, notes, done }) => {
                     self.publisher.note(notes);
-                    let result = self.publisher.publish(generation, changes);
+                    let mut result = self.publisher.publish(generation, changes);
+                    if result.is_err() && self.look_after() {
+                        result = self.publisher.publish(generation, Vec::new());
+                    }
                     let _ = done.send(self.published(result));
                 }
                 Ok(Command::StartLoad { done }) => {
@@ -182,6 +186,23 @@ impl Owner {
                 return;
             }
         }
+    }
+
+    /// Puts back what somebody has removed. True: it had to be done, and was.
+    fn look_after(&mut self) -> bool {
+        if self.publisher.is_in_place() {
+            return false;
+        }
+        let result = self.publisher.put_back();
+        match &result {
+            Ok(()) => {
+                self.beat();
+                self.show();
+                tracing::warn!("somebody removed or replaced the published snapshot; it is back");
+            }
+            Err(error) => tracing::error!(%error, "the published snapshot was removed and cannot be put back"),
+        }
+        result.is_ok()
     }
 
     fn beat(&self) {

@@ -6,7 +6,7 @@ use schema::snapshot::control::{Control, GENERATION, HEARTBEAT, SIZE, WORD};
 use schema::snapshot::layout::Pair;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -84,6 +84,11 @@ impl Room {
                 Self { path, mode: directory_mode & 0o444, gate }
             }
         }
+    }
+
+    /// The same directory, made again if it is gone.
+    pub(super) fn made_again(&self, directory_mode: u32) -> io::Result<Self> {
+        Self::new(self.path.clone(), directory_mode, self.gate.clone())
     }
 
     pub(super) fn path(&self, name: &str) -> PathBuf {
@@ -280,6 +285,8 @@ impl Drop for Mapped {
 /// The control page, mapped for writing.
 pub(super) struct ControlPage {
     at: *mut core::ffi::c_void,
+    /// Device and inode.
+    file: (u64, u64),
     gate: Arc<dyn Gate>,
 }
 
@@ -299,7 +306,8 @@ impl ControlPage {
         let access = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: a new mapping where the kernel likes.
         let at = unsafe { mmap(core::ptr::null_mut(), SIZE, access, MapFlags::SHARED, &file, 0) };
-        whole.then_some((Self { at: at.ok()?, gate: room.gate.clone() }, control))
+        let file = file.metadata().map(|found| (found.dev(), found.ino())).ok()?;
+        whole.then_some((Self { at: at.ok()?, file, gate: room.gate.clone() }, control))
     }
 
     /// Puts a new page, with nothing published, in the place of whatever is there.
@@ -314,6 +322,11 @@ impl ControlPage {
         page.ok_or_else(|| {
             io::Error::other("the control page just written is not there; is another identityd running?")
         })
+    }
+
+    /// Whether it is what readers find in this room.
+    pub(super) fn is_in(&self, room: &Room) -> bool {
+        fs::metadata(room.path("control")).is_ok_and(|found| (found.dev(), found.ino()) == self.file)
     }
 
     pub(super) fn word(&self) -> u64 {

@@ -43,6 +43,16 @@ pub struct Places {
     pub visibility: Visibility,
 }
 
+impl Places {
+    /// Of the directory that readers map.
+    const fn mode(&self) -> u32 {
+        match self.visibility {
+            Visibility::Open => 0o755,
+            Visibility::Members => 0o700,
+        }
+    }
+}
+
 /// Why a snapshot could not be published. What was published before still is.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
@@ -169,12 +179,10 @@ impl Publisher {
             let directory = path.clone();
             move |source| PublishError::Files { directory, source }
         };
-        let mode = if places.visibility == Visibility::Open { 0o755 } else { 0o700 };
-        let live = Room::new(places.live.clone(), mode, gate.clone()).map_err(fails(&places.live))?;
+        let live = Room::new(places.live.clone(), places.mode(), gate.clone()).map_err(fails(&places.live))?;
         let kept = Room::new_if_possible(places.kept.clone(), 0o700, gate);
         let old = ControlPage::open(&live);
-        let (live_pairs, kept_pairs) =
-            (live.pairs().map_err(fails(&places.live))?, kept.pairs().map_err(fails(&places.kept))?);
+        let (live_pairs, kept_pairs) = (live.pairs().map_err(fails(&places.live))?, kept.pairs().unwrap_or_default());
         let words = old.as_ref().map(|(page, _)| page.word()).filter(|word| *word != RETIRED);
         let published = words.map(Pair::from_word);
         let numbers = live_pairs.iter().chain(&kept_pairs).chain(&published).map(|pair| pair.base);
@@ -370,6 +378,45 @@ impl Publisher {
         let pending = !changes.is_empty() || generation != base.header.generation || notes != self.notes;
         let next = Current { pair, base, changes, generation, notes, unpublished: false, since_fold: None };
         if pending { self.make_current_with_delta(next) } else { self.make_current(next) }
+    }
+
+    /// Whether readers find what this publisher maintains. Not if somebody has removed or replaced it.
+    #[must_use]
+    pub fn is_in_place(&self) -> bool {
+        let files = |current: &Current| {
+            let base = Pair { delta: 0, ..current.pair };
+            [base, current.pair].iter().all(|pair| self.live.path_of(*pair).exists())
+        };
+        self.control.is_in(&self.live) && self.current.as_ref().is_none_or(files)
+    }
+
+    /// Puts back what somebody has removed or replaced, out of what is mapped here, under a new control page.
+    ///
+    /// # Errors
+    /// [`PublishError`]; may be tried again.
+    pub fn put_back(&mut self) -> Result<(), PublishError> {
+        self.live = self.live.made_again(self.places.mode()).map_err(|error| self.failed(error))?;
+        let wanted = Control { directory: self.directory, visibility: self.places.visibility };
+        let new = ControlPage::create(&self.live, wanted).map_err(|error| self.failed(error))?;
+        let old = std::mem::replace(&mut self.control, new);
+        if let Some(current) = &self.current {
+            let (base, generation) = (current.base.header.pair, current.generation);
+            self.write_again(&current.base).map_err(|error| self.failed(error))?;
+            if current.changes.is_empty() && generation == current.base.header.generation {
+                self.control.flip(base.word(), generation).map_err(|error| self.failed(error))?;
+            } else {
+                self.write_delta(generation)?;
+            }
+        }
+        old.flip(RETIRED, 0).map_err(|error| self.failed(error))
+    }
+
+    fn write_again(&self, base: &Base) -> io::Result<()> {
+        use std::io::Write;
+        let name = name_of(base.header.pair);
+        let mut file = self.live.create(&name)?;
+        file.write_all(base.file.bytes())?;
+        self.live.publish(&file, &name)
     }
 
     /// Says that the page is maintained, at this second of CLOCK_MONOTONIC. To be called every ten seconds.

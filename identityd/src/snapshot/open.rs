@@ -83,6 +83,12 @@ impl Part {
         Ok(Self { path: path.into(), header, file })
     }
 
+    /// Where the directory's feed goes on, beside the generation.
+    #[must_use]
+    pub fn cursor(&self) -> &[u8] {
+        self.header.cursor(self.file.bytes())
+    }
+
     /// A view on it.
     ///
     /// # Errors

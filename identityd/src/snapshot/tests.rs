@@ -355,3 +355,37 @@ fn only_identityd_can_open_the_files_of_a_members_snapshot() {
     publisher.replace(2, first).unwrap();
     assert_eq!(["", "base.2", "control"].map(mode), [0o700, 0o400, 0o600]);
 }
+
+#[test]
+fn files_that_somebody_removed_or_replaced_are_put_back_as_they_were() {
+    type Breakage = fn(&World);
+    let breakages: [Breakage; 4] = [
+        |world| std::fs::remove_dir_all(world.live()).unwrap(),
+        |world| std::fs::remove_file(world.live().join("base.1")).unwrap(),
+        |world| std::fs::remove_file(world.live().join("delta.1.1")).unwrap(),
+        |world| rewrite(&world.live().join("control"), |bytes| bytes),
+    ];
+    for breakage in breakages {
+        let world = World::new();
+        let mut publisher = world.published();
+        publisher.publish(2, vec![gone("ana")]).unwrap();
+        let expected = world.seen();
+        assert!(publisher.is_in_place());
+        breakage(&world);
+        assert!(!publisher.is_in_place());
+        publisher.put_back().unwrap();
+        assert!(publisher.is_in_place());
+        assert_eq!((world.seen(), publisher.generation()), (expected, Some(2)));
+        publisher.publish(3, vec![gone("bea")]).unwrap();
+        assert!(!world.seen().unwrap().contains_key("bea"));
+    }
+}
+
+#[test]
+fn without_a_place_for_the_copy_publishing_goes_on() {
+    let world = World::new();
+    std::fs::write(world.root.path().join("kept"), "no directory").unwrap();
+    let publisher = world.published();
+    assert!(publisher.keep().is_err());
+    assert_eq!(world.seen().unwrap().len(), 23);
+}

@@ -53,6 +53,14 @@ Examples:
         #[arg(long, default_value_t = 50)]
         limit: usize,
     },
+    /// Let a removal through that identityd holds back because so many logins would vanish at once. Shows them and asks first.
+    ///
+    /// identityd goes on publishing nothing until the directory has them again, or this is said. The bound is max_removed in [snapshot].
+    Accept {
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+    },
     /// Copy the snapshot from the disk to /run if nothing usable is there. For early boot: names resolve before identityd runs.
     ///
     /// identityd does the same when it starts; identityd-snapshot.service does it before the network is up. Every byte is

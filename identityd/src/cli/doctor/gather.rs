@@ -35,6 +35,11 @@ pub(super) fn all() -> Vec<Finding> {
     findings
 }
 
+/// The uid of identityd's user.
+pub(super) fn service_uid() -> Option<u32> {
+    host::service_uid(&read("/etc/passwd"))
+}
+
 fn files(service_uid: Option<u32>) -> Vec<Finding> {
     let judged = host::PATHS.iter().filter_map(|expected| host::check_path(expected, fact(expected.path), service_uid));
     let mut findings: Vec<_> = judged.collect();

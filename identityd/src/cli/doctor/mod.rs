@@ -9,6 +9,7 @@ mod host;
 mod nsswitch;
 mod pam;
 mod pam_stack;
+mod snapshot;
 mod sshd;
 mod sudoers;
 
@@ -65,6 +66,7 @@ impl Finding {
 pub(super) fn run(output: &Output) -> Result<Exit, CliError> {
     let mut findings = gather::all();
     findings.push(directory::check());
+    findings.extend(snapshot::check(gather::service_uid()));
     findings.extend(daemon::check());
     let count = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
     let errors = count(Severity::Error);

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use schema::packed::{Gids, GroupHead, PasswdHead};
 use schema::snapshot::Answer;
+use schema::snapshot::changes::Owned;
 use schema::snapshot::layout::FileKind;
 use schema::snapshot::pair::Snapshot;
 use schema::snapshot::view::{Group, Kind, Login};
@@ -11,7 +12,7 @@ use serde::Serialize;
 
 use super::super::output::{Output, printable};
 use super::super::{CliError, Exit};
-use super::{KEPT, LIVE, entries};
+use super::{KEPT, LIVE, entries, stock};
 use crate::snapshot::open::{Part, Published};
 
 /// One of the two.
@@ -91,12 +92,11 @@ pub(super) fn run(
     directory: bool,
     limit: usize,
 ) -> Result<Exit, CliError> {
-    if directory {
-        return Err(CliError::Refused("this version cannot compare with the directory".into()));
-    }
     let one = open(one.unwrap_or(Path::new(LIVE)))?;
-    let other = open(other.unwrap_or(Path::new(KEPT)))?;
-    let report = compare(&one, &other, limit)?;
+    let report = match directory {
+        true => compare_with_directory(&one, limit)?,
+        false => compare(&one, &open(other.unwrap_or(Path::new(KEPT)))?, limit)?,
+    };
     output.show(&report, |_| render(&report))?;
     Ok(if report.differences() == 0 { Exit::Ok } else { Exit::Failed })
 }
@@ -136,6 +136,59 @@ fn compare(one: &Published, other: &Published, limit: usize) -> Result<Report, C
     Ok(report)
 }
 
+/// With what would be published now.
+fn compare_with_directory(one: &Published, limit: usize) -> Result<Report, CliError> {
+    let snapshot = one.snapshot()?;
+    let side = Side::of(one, &snapshot);
+    let place = side.place.clone();
+    let other = Side { place: "the directory".into(), generation: 0 };
+    let mut all = Directory {
+        report: Report::new(side, other, limit),
+        logins: Some(Merge::logins(&snapshot, &place)?),
+        groups: Merge::groups(&snapshot, &place)?,
+    };
+    stock::read(&mut all)?;
+    let Directory { mut report, groups, .. } = all;
+    groups.finish(&mut report)?;
+    Ok(report)
+}
+
+/// The names of up to `limit` published logins that the directory no longer has.
+pub(super) fn removed(one: &Published, limit: usize) -> Result<Vec<String>, CliError> {
+    let report = compare_with_directory(one, usize::MAX)?;
+    let gone = report.entries.into_iter().filter(|entry| entry.sort == "login" && entry.how == "only_one");
+    Ok(gone.take(limit).map(|entry| entry.name).collect())
+}
+
+/// A comparison while the directory is being read.
+struct Directory<'a> {
+    report: Report,
+    logins: Option<Merge<'a>>,
+    groups: Merge<'a>,
+}
+
+impl stock::Reader for Directory<'_> {
+    fn begin(&mut self, generation: u64) -> Result<(), CliError> {
+        self.report.other.generation = generation;
+        Ok(())
+    }
+
+    fn login(&mut self, login: &Owned) -> Result<(), CliError> {
+        match &mut self.logins {
+            Some(logins) => logins.push(&mut self.report, &Entry::of_owned(login)),
+            None => Ok(()),
+        }
+    }
+
+    fn logins_end(&mut self) -> Result<(), CliError> {
+        self.logins.take().map_or(Ok(()), |logins| logins.finish(&mut self.report))
+    }
+
+    fn group(&mut self, group: &Owned) -> Result<(), CliError> {
+        self.groups.push(&mut self.report, &Entry::of_owned(group))
+    }
+}
+
 /// An entry, whatever holds it.
 struct Entry<'a> {
     id: u32,
@@ -147,6 +200,10 @@ struct Entry<'a> {
 impl<'a> Entry<'a> {
     fn of_login(login: &Login<'a>) -> Self {
         Self { id: login.id(), name: login.name(), record: login.record, gids: login.gids }
+    }
+
+    fn of_owned(owned: &'a Owned) -> Self {
+        Self { id: owned.id(), name: owned.name(), record: owned.record(), gids: owned.gids() }
     }
 
     fn of_group(group: &Group<'a>) -> Self {

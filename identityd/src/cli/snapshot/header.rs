@@ -7,7 +7,7 @@ use schema::snapshot::control::{NOTHING, RETIRED, STALE_SECONDS, Visibility};
 use schema::snapshot::layout::{FileKind, Header, SECTIONS, Section, VERSION};
 use serde_json::{Value, json};
 
-use crate::snapshot::open::State;
+use crate::snapshot::open::{Part, State};
 
 const SECTION_NAMES: [(&str, Section); SECTIONS] = [
     ("logins", Section::Logins),
@@ -54,7 +54,8 @@ pub(super) fn of_state_json(state: &State) -> Value {
 }
 
 /// A base or delta.
-pub(super) fn of_header(header: &Header) -> Vec<(&'static str, String)> {
+pub(super) fn of_part(part: &Part) -> Vec<(&'static str, String)> {
+    let header = &part.header;
     let delta = header.kind == FileKind::Delta;
     let mut pairs = vec![
         ("version", VERSION.to_string()),
@@ -86,12 +87,18 @@ pub(super) fn of_header(header: &Header) -> Vec<(&'static str, String)> {
         let span = header.span(section);
         pairs.push((name, format!("{} bytes at {}", span.len, span.start)));
     }
+    pairs.push(("local rules", hex(&header.policy)));
+    pairs.push((
+        "cursor",
+        if part.cursor().is_empty() { "none".into() } else { part.cursor().escape_ascii().to_string() },
+    ));
     pairs.push(("checksum", format!("{:016x}", header.body_sum)));
     pairs
 }
 
 /// The same for programs.
-pub(super) fn of_header_json(path: &std::path::Path, header: &Header) -> Value {
+pub(super) fn of_part_json(part: &Part) -> Value {
+    let header = &part.header;
     let counts = header.counts;
     let sections: serde_json::Map<_, _> = SECTION_NAMES
         .iter()
@@ -101,7 +108,7 @@ pub(super) fn of_header_json(path: &std::path::Path, header: &Header) -> Value {
         })
         .collect();
     json!({
-        "path": path.display().to_string(),
+        "path": part.path.display().to_string(),
         "version": VERSION,
         "kind": kind(header),
         "base": header.pair.base,
@@ -115,6 +122,8 @@ pub(super) fn of_header_json(path: &std::path::Path, header: &Header) -> Value {
         "logins": counts.logins,
         "groups": counts.groups,
         "gone": {"login_names": counts.dead_login_names, "uids": counts.dead_uids, "group_names": counts.dead_group_names, "gids": counts.dead_gids},
+        "policy": hex(&header.policy),
+        "cursor": part.cursor().escape_ascii().to_string(),
         "sections": sections,
         "checksum": format!("{:016x}", header.body_sum),
     })

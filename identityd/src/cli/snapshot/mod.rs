@@ -1,17 +1,20 @@
 //! `identityctl snapshot`: looks at the published files, with the reader that every process uses; no daemon needed.
 
+mod accept;
 mod compare;
 mod entries;
 mod header;
 mod print;
 mod progress;
 mod restore;
+mod stock;
 #[cfg(test)]
 mod tests;
 mod verify;
 
 use std::path::Path;
 
+pub(super) use self::header::heartbeat_age;
 use super::args::SnapshotCommand;
 use super::output::Output;
 use super::{CliError, Exit};
@@ -20,7 +23,7 @@ use crate::snapshot::open::OpenError;
 /// What readers map.
 pub(super) const LIVE: &str = "/run/identityd/snapshot";
 /// The copy on the disk.
-pub(super) const KEPT: &str = "/var/lib/identityd/snapshot";
+pub(super) const KEPT: &str = schema::paths::SNAPSHOT;
 
 pub(super) fn run(output: &Output, command: SnapshotCommand) -> Result<Exit, CliError> {
     match command {
@@ -29,6 +32,7 @@ pub(super) fn run(output: &Output, command: SnapshotCommand) -> Result<Exit, Cli
         SnapshotCommand::Compare { one, other, directory, limit } => {
             compare::run(output, one.as_deref(), other.as_deref(), directory, limit)
         }
+        SnapshotCommand::Accept { yes } => accept::run(output, yes),
         SnapshotCommand::Restore => restore::run(output),
     }
 }

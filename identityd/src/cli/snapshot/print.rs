@@ -115,7 +115,7 @@ fn headers(output: &Output, from: &str, found: &Found) -> Result<(), CliError> {
     }
     for part in &parts {
         if let Some(object) = value.as_object_mut() {
-            object.insert(header::kind(&part.header).into(), header::of_header_json(&part.path, &part.header));
+            object.insert(header::kind(&part.header).into(), header::of_part_json(part));
         }
     }
     output.show(&value, |output| {
@@ -131,10 +131,7 @@ fn headers(output: &Output, from: &str, found: &Found) -> Result<(), CliError> {
             chapter(format!("control page of {from}"), &header::of_state(state));
         }
         for part in parts {
-            chapter(
-                format!("{} {}", header::kind(&part.header), part.path.display()),
-                &header::of_header(&part.header),
-            );
+            chapter(format!("{} {}", header::kind(&part.header), part.path.display()), &header::of_part(part));
         }
         text
     })

@@ -11,7 +11,8 @@ use serde_json::json;
 
 use super::super::output::Output;
 use super::super::{CliError, Exit};
-use super::{KEPT, LIVE};
+use super::{KEPT, LIVE, stock};
+use crate::config;
 use crate::directory::sqlite::AsOwner;
 use crate::snapshot::open::{Published, Raw};
 use crate::snapshot::{Places, PublishError, Publisher};
@@ -20,6 +21,13 @@ use crate::snapshot::{Places, PublishError, Publisher};
 const RUN: &str = "/run/identityd";
 
 pub(super) fn run(output: &Output) -> Result<Exit, CliError> {
+    if stock::config().is_ok_and(|config| config.snapshot.mode == config::SnapshotMode::Lookup) {
+        // Nobody would maintain it.
+        output.show(&json!({"restored": false, "generation": null}), |_| {
+            "[snapshot] mode is \"lookup\": nothing to restore.\n".to_owned()
+        })?;
+        return Ok(Exit::Ok);
+    }
     let generation = match usable() {
         Some(generation) => {
             let said = format!("{LIVE} is whole (generation {generation}); nothing to restore.\n");
@@ -78,7 +86,10 @@ fn lock() -> Result<std::fs::File, CliError> {
 }
 
 fn visibility() -> Result<Visibility, CliError> {
-    Ok(Visibility::Open)
+    Ok(match stock::config()?.snapshot.visibility {
+        config::Visibility::Open => Visibility::Open,
+        config::Visibility::Members => Visibility::Members,
+    })
 }
 
 /// Says "as root" in place of "permission denied".

@@ -37,11 +37,17 @@ type Page = Option<Result<State, OpenError>>;
 
 pub(super) fn run(output: &Output, from: &Path) -> Result<Exit, CliError> {
     let (state, files) = if from.is_dir() { open_all(from)? } else { (None, vec![open_one(from)]) };
+    let published = match &state {
+        Some(Ok(state)) => state.pair().is_some(),
+        Some(Err(_)) => true,
+        None => !files.is_empty(),
+    };
+    if files.is_empty() && !published {
+        return Err(OpenError::Nothing(from.into()).into());
+    }
     let mut checked = check_all(&files);
-    match (state, from.is_dir()) {
-        (Some(state), _) => checked.insert(0, check_state(state, &files)),
-        (None, true) if files.is_empty() => return Err(OpenError::Nothing(from.into()).into()),
-        _ => {}
+    if let Some(state) = state {
+        checked.insert(0, check_state(state, &files));
     }
     let faults: usize = checked.iter().map(|checked| checked.faults.len()).sum();
     let value = json!({
