@@ -55,7 +55,8 @@ impl MariaDb<'_> {
             ))
             .success();
         self.mosh.wait_until("MariaDB answers", SOON, |mosh| {
-            mosh.run(["mariadb-admin", "--no-defaults", &format!("--socket={}", self.socket()), "ping"]).status == Some(0)
+            mosh.run(["mariadb-admin", "--no-defaults", &format!("--socket={}", self.socket()), "ping"]).status
+                == Some(0)
         });
     }
 

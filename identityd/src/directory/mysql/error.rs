@@ -65,10 +65,13 @@ fn said(directory: &str, number: u16, text: &str) -> DirectoryError {
         number if code::READ_ONLY.contains(&number) => {
             DirectoryError::Refused(format!("the server {directory} is a replica and only read: {text}"))
         }
-        number if code::ACCESS.contains(&number) => unavailable(format!(
-            "{text}; check user, password and grants (schema/sql/mysql/0004_users.sql; ALTER USER … IDENTIFIED BY … ACCOUNT UNLOCK)"
-        )),
-        // The server is well; one question can never be answered.
+        // The server is well: what it refuses now it refuses next time. (And the login of one account must not make it count as down for another.)
+        number if code::ACCESS.contains(&number) => DirectoryError::Damaged {
+            directory: directory.into(),
+            reason: format!(
+                "{text}; check user and password (schema/sql/mysql/0004_users.sql; ALTER USER … IDENTIFIED BY … ACCOUNT UNLOCK)"
+            ),
+        },
         number if code::GRANT.contains(&number) => DirectoryError::Damaged {
             directory: directory.into(),
             reason: format!("{text}; give the account what schema/sql/mysql/0004_users.sql gives it"),

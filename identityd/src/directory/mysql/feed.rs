@@ -46,23 +46,30 @@ impl Inner {
     pub(super) async fn generation(&self) -> Result<u64, DirectoryError> {
         match &self.queries.feed {
             FeedQueries::Own { .. } => {
-                let (newest, near) = tokio::join!(self.number_pending(), self.nearest());
-                let near = near?;
-                let Ok(newest) = newest.inspect_err(|error| tracing::debug!(%error, "changes are not numbered now"))
-                else {
-                    return Ok(near);
+                let near = self.nearest().await?;
+                // The usual case, one question a poll: it is the primary itself, and nothing is pending.
+                if near.writable && !near.pending {
+                    return Ok(near.generation);
+                }
+                let numbered = if near.writable { self.number().await } else { self.number_pending().await };
+                let newest = match numbered {
+                    Ok(newest) => newest,
+                    Err(error) => {
+                        tracing::debug!(%error, "changes are not numbered now");
+                        return Ok(near.generation);
+                    }
                 };
-                let mut near = near;
+                let mut shown = if near.writable { newest } else { near.generation };
                 for pause in LAG {
-                    if near >= newest {
+                    if shown >= newest {
                         break;
                     }
                     tokio::time::sleep(pause).await;
-                    near = self.nearest().await?;
+                    shown = self.nearest().await?.generation;
                 }
-                Ok(near)
+                Ok(shown)
             }
-            FeedQueries::Log { .. } => self.nearest().await,
+            FeedQueries::Log { .. } => Ok(self.nearest().await?.generation),
             FeedQueries::Updated { since } => self.noticed.look(self, since.as_ref()).await,
         }
     }
@@ -90,9 +97,9 @@ impl Inner {
         if state.pending { self.number().await } else { Ok(state.generation) }
     }
 
-    /// The generation of the nearest server that is not behind what was seen. The primary is believed whatever it says: after a restored backup it is
+    /// What the nearest server says that is not behind what was seen. The primary is believed whatever it says: after a restored backup it is
     /// lower than before.
-    async fn nearest(&self) -> Result<u64, DirectoryError> {
+    async fn nearest(&self) -> Result<State, DirectoryError> {
         let seen = self.seen.load(Ordering::Relaxed);
         let state = self
             .servers
@@ -108,10 +115,13 @@ impl Inner {
             })
             .await?;
         self.seen.store(state.generation, Ordering::Relaxed);
-        Ok(state.generation)
+        Ok(state)
     }
 
     pub(super) async fn changes(&self, since: Generation, limit: u32) -> Result<Changes, DirectoryError> {
+        if self.other.swap(false, Ordering::Relaxed) {
+            return Ok(Changes::Gap);
+        }
         let query = match &self.queries.feed {
             FeedQueries::Own { changes, .. } | FeedQueries::Log { changes, .. } => changes,
             FeedQueries::Updated { .. } => return Ok(self.noticed.after(since, limit)),

@@ -16,7 +16,7 @@ mod secret;
 mod stock;
 pub mod tables;
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use schema::record::Generation;
@@ -54,6 +54,8 @@ struct Inner {
     /// Which directory it is. A server that has another one is not asked.
     identity: Mutex<Option<String>>,
     noticed: Noticed,
+    /// What was published is of another directory: the next question for changes is told of a gap.
+    other: AtomicBool,
 }
 
 impl MysqlDirectory {
@@ -106,6 +108,7 @@ impl MysqlDirectory {
             seen: AtomicU64::new(0),
             identity: Mutex::new(None),
             noticed,
+            other: AtomicBool::new(false),
         });
         inner.keep_trying();
         Ok(Self { inner })
@@ -261,7 +264,12 @@ impl Inner {
                     return Ok(at);
                 }
                 Ok(Ok(false)) => {}
-                Ok(Err(error)) => why = Some(error),
+                Ok(Err(error)) => {
+                    if matches!(error, DirectoryError::Unavailable { .. }) {
+                        self.servers.down(at, &error.to_string());
+                    }
+                    why = Some(error);
+                }
                 Err(_) => self.servers.down(at, "no answer in time"),
             }
         }

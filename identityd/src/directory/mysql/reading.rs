@@ -18,7 +18,7 @@ use super::{FeedQueries, MysqlDirectory};
 use crate::accounts::key::AuthorizedKey;
 use crate::directory::fleet::{HostName, HostReport, Reported};
 use crate::directory::sql::{Columns, group, login};
-use crate::directory::{Changes, Directory, DirectoryError, Entry, Stock};
+use crate::directory::{Changes, Directory, DirectoryError, Entry, MAX_CURSOR, Stock};
 
 impl MysqlDirectory {
     async fn look(&self, query: &Query, values: &[(&str, Value<'_>)]) -> Result<Vec<MySqlRow>, DirectoryError> {
@@ -164,14 +164,21 @@ impl Directory for MysqlDirectory {
 
     /// Which directory it is: its numbers mean nothing in another one.
     fn cursor(&self, _generation: Generation) -> Vec<u8> {
-        self.inner.identity.lock().unwrap_or_else(PoisonError::into_inner).clone().unwrap_or_default().into_bytes()
+        match self.inner.queries.feed {
+            FeedQueries::Own { .. } => {
+                let identity = self.inner.identity.lock().unwrap_or_else(PoisonError::into_inner);
+                identity.clone().unwrap_or_default().into_bytes()
+            }
+            // Somebody else's tables have no name of their own.
+            _ => self.inner.label.bytes().take(MAX_CURSOR).collect(),
+        }
     }
 
     async fn resume(&self, generation: Generation, cursor: &[u8]) -> Result<(), DirectoryError> {
-        let FeedQueries::Own { .. } = self.inner.queries.feed else { return Ok(()) };
+        // The server says which directory it holds.
         self.inner.generation().await?;
         if self.cursor(generation) != cursor {
-            return Err(DirectoryError::Refused("it is another directory than the one that was published".into()));
+            self.inner.other.store(true, std::sync::atomic::Ordering::Relaxed);
         }
         Ok(())
     }
