@@ -63,6 +63,9 @@ pub struct LdapConfig {
     /// How changes are followed.
     #[serde(default)]
     pub feed: LdapFeed,
+    /// Below this entry each host says what it has published; empty: nowhere. Not below `base`.
+    #[serde(default)]
+    pub fleet_base: String,
     /// What to do with entries that say "ask another server".
     #[serde(default)]
     pub referrals: LdapReferrals,

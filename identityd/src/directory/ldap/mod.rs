@@ -12,6 +12,7 @@ pub mod dn;
 mod entry;
 mod feed;
 mod filter;
+mod fleet;
 mod guard;
 mod lookup;
 mod map;
@@ -39,6 +40,7 @@ use schema::record::{Generation, Group, Login, SshKey};
 use schema::wire::message::Secret;
 
 use crate::config::{LdapConfig, LdapFeed};
+use crate::directory::fleet::{HostName, HostReport, Reported};
 use crate::directory::{Changes, Directory, DirectoryError, Entry, Stock, Verified};
 
 /// For the first synchronisation, before a full reading.
@@ -50,6 +52,7 @@ pub struct LdapDirectory {
     pool: Arc<pool::Pool>,
     map: map::Map,
     feed: Arc<feed::Feed>,
+    reporting: fleet::Reporting,
 }
 
 impl LdapDirectory {
@@ -59,7 +62,12 @@ impl LdapDirectory {
     /// What of these cannot be used, and what to do.
     pub fn open(config: LdapConfig) -> Result<Self, DirectoryError> {
         let config = Arc::new(config);
-        Ok(Self { pool: pool::Pool::new(Arc::clone(&config))?, feed: feed::Feed::new(&config), map: map::Map(config) })
+        Ok(Self {
+            pool: pool::Pool::new(Arc::clone(&config))?,
+            feed: feed::Feed::new(&config),
+            map: map::Map(config),
+            reporting: fleet::Reporting::default(),
+        })
     }
 
     /// A connection to a server that can be written, bound as identityd.
@@ -181,6 +189,22 @@ impl Directory for LdapDirectory {
             self.alive().await?;
         }
         Ok(self.feed.generation())
+    }
+
+    async fn committed(&self) -> Result<Generation, DirectoryError> {
+        self.committed_generation().await
+    }
+
+    async fn report(&self, report: &HostReport) -> Result<(), DirectoryError> {
+        self.store_report(report).await
+    }
+
+    async fn fleet(&self) -> Result<Vec<Reported>, DirectoryError> {
+        self.hosts().await
+    }
+
+    async fn forget_host(&self, host: &HostName) -> Result<bool, DirectoryError> {
+        self.remove_host(host).await
     }
 
     async fn changes_after(&self, since: Generation, limit: u32) -> Result<Changes, DirectoryError> {
