@@ -3,6 +3,7 @@
 //! Every operation is one transaction and returns the generation that it made. What the database refuses anyway is refused here first, with the
 //! names that a constant text in a trigger cannot carry. Plain SQL by a panel obeys the same rules (`docs/directory.md`).
 
+pub mod copy;
 pub mod error;
 pub mod export;
 pub mod group;

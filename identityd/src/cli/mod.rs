@@ -4,6 +4,7 @@
 //! daemon over its socket. The page for people is `docs/identityctl.md`.
 
 pub mod args;
+mod copy;
 mod doctor;
 mod error;
 mod fleet;
@@ -73,9 +74,9 @@ fn run(command: Command, output: &Output) -> Result<Exit, CliError> {
 }
 
 fn init(output: &Output) -> Result<Exit, CliError> {
-    let generation = session::create()?;
-    output.show(&serde_json::json!({"directory": schema::paths::DIRECTORY_DB, "generation": generation}), |_| {
-        format!("The directory {} is there (generation {generation}).\n", schema::paths::DIRECTORY_DB)
+    let (path, generation) = session::create()?;
+    output.show(&serde_json::json!({"directory": path, "generation": generation}), |_| {
+        format!("The directory {} is there (generation {generation}).\n", path.display())
     })?;
     Ok(Exit::Ok)
 }

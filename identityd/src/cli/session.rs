@@ -1,9 +1,9 @@
 //! Work on the directory itself, as its owner; then the daemon is told to look.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use schema::paths::DIRECTORY_DB;
 use schema::record::Generation;
 use schema::wire::message::{Reply, Request};
 use serde::Serialize;
@@ -11,40 +11,120 @@ use serde_json::json;
 
 use super::output::{Output, printable};
 use super::{CliError, Exit};
+use crate::accounts::store::Store;
 use crate::accounts::{Accounts, AccountsError, Done};
 use crate::client::Client;
+use crate::config::{ConfigError, DirectoryConfig, Loaded};
+use crate::directory::DirectoryError;
+use crate::directory::mysql::MysqlDirectory;
 use crate::directory::sqlite::{AsOwner, SqliteDirectory};
 
 /// How long to wait until the daemon has seen a change. It notices by itself as well.
 const REFRESH_LIMIT: Duration = Duration::from_secs(2);
 
-/// Opens the directory, works, closes it. While it works the process has the ids of the directory's owner: read and write other files
-/// before or after.
+/// Opens the directory that the configuration names, works, closes it. While it works on an embedded directory the process has the ids of the
+/// directory's owner: read and write other files before or after.
 pub(super) fn with_accounts<T>(work: impl AsyncFnOnce(&Accounts) -> Result<T, AccountsError>) -> Result<T, CliError> {
-    with_directory(async || SqliteDirectory::open(Path::new(DIRECTORY_DB)).await, work)
+    match chosen()? {
+        DirectoryConfig::Sqlite { path, .. } => {
+            with_file(&path, async || Ok(SqliteDirectory::open(&path).await?.into()), work)
+        }
+        DirectoryConfig::Mysql(config) => {
+            for_root_alone("directory.admin_password_file", &config.admin_password_file)?;
+            with_store(async || Ok(MysqlDirectory::open_as_admin(*config)?.into()), work)
+        }
+        #[allow(unreachable_patterns, reason = "kinds of directories come in one by one")]
+        other => Err(cannot_write(&other)),
+    }
 }
 
-/// Creates the directory if it is missing.
-pub(super) fn create() -> Result<Generation, CliError> {
-    with_directory(
-        async || SqliteDirectory::create(Path::new(DIRECTORY_DB)).await,
+/// Creates the embedded directory if it is missing.
+pub(super) fn create() -> Result<(PathBuf, Generation), CliError> {
+    let path = match chosen()? {
+        DirectoryConfig::Sqlite { path, .. } => path,
+        DirectoryConfig::Mysql(_) => {
+            return Err(CliError::Refused(format!(
+                "{} says [directory] type = \"mysql\": its tables are made with `identityctl schema apply`",
+                schema::paths::CONFIG
+            )));
+        }
+        #[allow(unreachable_patterns, reason = "kinds of directories come in one by one")]
+        other => return Err(cannot_write(&other)),
+    };
+    let generation = with_file(
+        &path,
+        async || Ok(SqliteDirectory::create(&path).await?.into()),
         async |accounts: &Accounts| Ok(accounts.directory().generation().await?),
-    )
+    )?;
+    Ok((path, generation))
 }
 
-fn with_directory<T>(
-    open: impl AsyncFnOnce() -> Result<SqliteDirectory, crate::directory::DirectoryError>,
+fn cannot_write(config: &DirectoryConfig) -> CliError {
+    CliError::Refused(format!(
+        "identityctl does not write to a directory of type {:?} in this version; write there with its own tools",
+        config.kind()
+    ))
+}
+
+/// The directory of the configuration. Without a file it is the embedded one, as identityd's package brings it.
+fn chosen() -> Result<DirectoryConfig, CliError> {
+    let path = Path::new(schema::paths::CONFIG);
+    match path.try_exists() {
+        Ok(false) => Ok(DirectoryConfig::default()),
+        // Others may not even look into the folder; what they may do with the embedded directory is said further on.
+        Err(_) if !rustix::process::geteuid().is_root() => Ok(DirectoryConfig::default()),
+        _ => match Loaded::from_file(path) {
+            Ok(loaded) => Ok(loaded.config.directory),
+            Err(ConfigError::Read { source, .. }) if source.kind() == std::io::ErrorKind::PermissionDenied => {
+                Ok(DirectoryConfig::default())
+            }
+            Err(error) => Err(CliError::Refused(error.to_string())),
+        },
+    }
+}
+
+/// What opens the whole directory is for root alone.
+pub(super) fn for_root_alone(key: &str, path: &Path) -> Result<(), CliError> {
+    use std::os::unix::fs::MetadataExt;
+    let found = std::fs::metadata(path).map_err(|error| {
+        CliError::Refused(format!(
+            "cannot read {} ({key}): {error}; run as root, and make it with: install -o root -g root -m 0600 /dev/stdin {}",
+            path.display(),
+            path.display()
+        ))
+    })?;
+    if found.uid() != 0 || found.mode() & 0o077 != 0 {
+        return Err(CliError::Refused(format!(
+            "{} ({key}) may be read by others than root (uid {}, mode {:04o}): change that password, then run: chown root:root {} && chmod 600 {}",
+            path.display(),
+            found.uid(),
+            found.mode() & 0o7777,
+            path.display(),
+            path.display()
+        )));
+    }
+    Ok(())
+}
+
+fn with_file<T>(
+    path: &Path,
+    open: impl AsyncFnOnce() -> Result<Arc<dyn Store>, DirectoryError>,
     work: impl AsyncFnOnce(&Accounts) -> Result<T, AccountsError>,
 ) -> Result<T, CliError> {
-    let path = Path::new(DIRECTORY_DB);
     may_write(path)?;
     // Declared first, so dropped last: root's ids come back when the run-time and its threads are gone.
     let _owner = AsOwner::of(path).map_err(|error| CliError::Unavailable(error.to_string()))?;
+    with_store(open, work)
+}
+
+fn with_store<T>(
+    open: impl AsyncFnOnce() -> Result<Arc<dyn Store>, DirectoryError>,
+    work: impl AsyncFnOnce(&Accounts) -> Result<T, AccountsError>,
+) -> Result<T, CliError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(CliError::io("start the run-time of the directory"))?;
     runtime.block_on(async {
-        let directory = open().await.map_err(AccountsError::from)?;
-        let accounts = Accounts::new(directory);
+        let accounts = Accounts::new(open().await.map_err(AccountsError::from)?);
         let result = work(&accounts).await;
         accounts.store().close().await;
         Ok(result?)

@@ -39,7 +39,9 @@ pub(super) fn run(output: &Output, command: SchemaCommand) -> Result<Exit, CliEr
 }
 
 pub(super) fn directory(output: &Output, command: &DirectoryCommand) -> Result<Exit, CliError> {
-    let DirectoryCommand::Check = command;
+    if let DirectoryCommand::Copy(args) = command {
+        return super::copy::run(output, args);
+    }
     let DirectoryConfig::Mysql(config) = load()?.config.directory else {
         return Err(CliError::Refused(
             "this check is for type = \"mysql\"; for the configured directory use: identityctl doctor".into(),

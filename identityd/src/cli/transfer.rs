@@ -105,7 +105,7 @@ fn plan_text(output: &Output, plan: &Plan) -> String {
 }
 
 /// A line on a terminal that says what is going on; nothing in a pipe.
-fn progress(doing: &'static str) -> ProgressBar {
+pub(super) fn progress(doing: &'static str) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
@@ -118,7 +118,7 @@ fn progress(doing: &'static str) -> ProgressBar {
 }
 
 /// From here it is known how much there is to do.
-fn count(bar: &ProgressBar, doing: &'static str, steps: u64) {
+pub(super) fn count(bar: &ProgressBar, doing: &'static str, steps: u64) {
     style(bar, "{msg} {bar:40} {human_pos}/{human_len}, {eta} left");
     bar.set_message(doing);
     bar.set_length(steps);

@@ -153,6 +153,9 @@ pub trait Writing: Send {
     /// Stores many new entries. `progress` gets the steps done, of [`Bulk::steps`].
     async fn add_all(&mut self, bulk: Bulk<'_>, progress: &mut (dyn FnMut(u64) + Send)) -> Stored<()>;
 
+    /// Stores everything of another directory in this one, which is empty. `progress` gets the steps done, of [`Whole::steps`].
+    async fn take_over(&mut self, whole: &Whole, progress: &mut (dyn FnMut(u64) + Send)) -> Stored<()>;
+
     /// Ends it: the generation in which it is visible, and whether anything changed.
     async fn commit(self: Box<Self>) -> Stored<(Generation, bool)>;
 }
@@ -245,6 +248,16 @@ pub struct Whole {
     pub keys: Vec<(i64, SshKey)>,
     /// Where the search for a never-used id begins.
     pub next_id: i64,
+}
+
+impl Whole {
+    /// How many steps it is to store it.
+    #[must_use]
+    pub fn steps(&self) -> u64 {
+        let groups = self.groups.iter().filter(|group| group.rule.is_none()).count();
+        let all = self.memberships.len() + groups + self.logins.len() + self.keys.len() + self.retired.len();
+        u64::try_from(all).unwrap_or(u64::MAX)
+    }
 }
 
 /// A login with what only administrators see.

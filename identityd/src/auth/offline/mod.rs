@@ -20,7 +20,7 @@ use schema::id::GroupId;
 use schema::name::{GroupName, LoginName};
 use schema::record::{Login, Status};
 use schema::wire::message::Secret;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use zeroize::Zeroizing;
 
 use self::key::{HostKey, SALT, VERIFIER};
@@ -36,6 +36,8 @@ const ATTEMPTS: f64 = 5.0;
 const PAUSE: Duration = Duration::from_secs(60);
 /// A record that was verified less long ago is not written again for a newer time alone.
 const FRESH: u64 = 3600;
+/// Computed at one time, whatever the number of processors: each takes 19 MiB, and the unit has 1 GiB (`MemoryMax=`).
+const AT_ONCE: usize = 8;
 /// For so long a received change keeps a verification that began before it from being stored.
 const RECENT: Duration = Duration::from_secs(120);
 
@@ -85,6 +87,7 @@ pub struct Verifiers {
     source: Arc<Source>,
     state: Mutex<State>,
     wake: Notify,
+    turns: Semaphore,
 }
 
 struct Kept {
@@ -121,13 +124,30 @@ impl Verifiers {
         let queue = records.iter().map(|(name, _)| name.clone()).collect();
         let state = State { records: records.into_iter().collect(), queue, ..State::default() };
         let kept = Some(Kept { key: Arc::new(key), store });
-        Ok(Arc::new(Self { kept, source, state: Mutex::new(state), wake: Notify::new() }))
+        Ok(Arc::new(Self::of(kept, source, state)))
     }
 
     /// Keeps nothing and knows nobody.
     #[must_use]
     pub fn none(source: Arc<Source>) -> Arc<Self> {
-        Arc::new(Self { kept: None, source, state: Mutex::default(), wake: Notify::new() })
+        Arc::new(Self::of(None, source, State::default()))
+    }
+
+    fn of(kept: Option<Kept>, source: Arc<Source>, state: State) -> Self {
+        Self { kept, source, state: Mutex::new(state), wake: Notify::new(), turns: Semaphore::new(AT_ONCE) }
+    }
+
+    /// The verifier of a password; `None`: its turn did not come, `Some(None)`: it cannot be computed.
+    async fn compute(
+        &self,
+        kept: &Kept,
+        password: Secret,
+        salt: [u8; SALT],
+        pool: &Pool,
+    ) -> Option<Option<Zeroizing<[u8; VERIFIER]>>> {
+        let _turn = self.turns.acquire().await.ok()?;
+        let key = Arc::clone(&kept.key);
+        pool.run(move || key.verifier(password.expose(), &salt)).await
     }
 
     /// How many logins could enter while the directory is away.
@@ -181,9 +201,8 @@ impl Verifiers {
             None => Err("no such name"),
         };
         let may = found.is_err() || name.is_none_or(|name| self.state().take_attempt(name));
-        let key = Arc::clone(&kept.key);
         let salt = found.as_ref().map_or([0; SALT], |record| record.salt);
-        let made = pool.run(move || key.verifier(password.expose(), &salt)).await;
+        let made = self.compute(kept, password, salt, pool).await;
         let (record, made) = match (found, made) {
             (_, None) => return Offline::Crowded,
             (Err(reason), _) => return Offline::Unknown(reason),
@@ -224,8 +243,7 @@ impl Verifiers {
             Some(old) => Record { facts: Arc::new(facts), verified: now(), suspect: false, ..old },
             None => {
                 let Some(salt) = HostKey::salt() else { return };
-                let key = Arc::clone(&kept.key);
-                let made = pool.run(move || key.verifier(password.expose(), &salt)).await;
+                let made = self.compute(kept, password, salt, pool).await;
                 let Some(Some(verifier)) = made else { return };
                 Record { facts: Arc::new(facts), salt, verifier, mark, verified: now(), suspect: false }
             }

@@ -15,7 +15,7 @@ pub use accounts::{
 };
 pub use fleet::{FleetArgs, FleetCommand, WaitArgs};
 pub use snapshot::SnapshotCommand;
-pub use tables::{DirectoryCommand, SchemaArgs, SchemaCommand, SchemaKind};
+pub use tables::{CopyArgs, DirectoryCommand, SchemaArgs, SchemaCommand, SchemaKind};
 
 const EXIT_CODES: &str = "\
 Exit codes:

@@ -50,4 +50,19 @@ pub enum SchemaKind {
 pub enum DirectoryCommand {
     /// Ask the configured directory every question once, and say what is missing in the answers. Exits with 1 if something is.
     Check,
+    /// Copy a whole directory into a new, empty one, read it back and compare everything. Exits with 1 if it is not the same.
+    ///
+    /// Logins, hashes, capabilities, groups, members, keys, memberships, retired ids and the next id. One transaction: all of it or nothing.
+    Copy(CopyArgs),
+}
+
+/// From where to where.
+#[derive(Debug, Args)]
+pub struct CopyArgs {
+    /// sqlite:FILE, or a configuration with a [directory], such as /etc/identityd/identityd.toml.
+    #[arg(long, value_name = "DIRECTORY")]
+    pub from: String,
+    /// The same for the new one. An embedded one is created; tables on a server are made before with `identityctl schema apply`.
+    #[arg(long, value_name = "DIRECTORY")]
+    pub to: String,
 }

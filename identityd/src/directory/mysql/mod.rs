@@ -9,7 +9,7 @@ mod fleet;
 mod migrate;
 mod node;
 mod noticed;
-mod queries;
+pub(crate) mod queries;
 mod reading;
 mod rows;
 mod secret;

@@ -88,6 +88,8 @@ macro_rules! group {
     };
 }
 
+pub(crate) use {group as select_group, login as select_login};
+
 impl Queries {
     pub(super) fn new(configured: Option<&MysqlQueries>) -> Result<Self, DirectoryError> {
         configured.map_or_else(Self::own, Self::foreign)

@@ -6,6 +6,7 @@ use schema::date::Date;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
+use super::engine::Engine;
 use super::lists::status_text;
 use super::sql;
 use super::work::SqlWork;
@@ -21,7 +22,8 @@ const FEED_LIMIT: usize = 5000;
 
 impl SqlWork {
     pub(super) async fn write_all(&mut self, bulk: Bulk<'_>, progress: &mut (dyn FnMut(u64) + Send)) -> Stored<()> {
-        let cut = bulk.groups.len() + bulk.logins.len() > FEED_LIMIT;
+        // MySQL numbers what was written afterwards, as fast as it can be read.
+        let cut = matches!(self.engine, Engine::Sqlite(_)) && bulk.groups.len() + bulk.logins.len() > FEED_LIMIT;
         if cut {
             self.execute(sql("UPDATE directory SET feed_paused = 1")).await?;
         }
@@ -59,8 +61,9 @@ impl SqlWork {
         for batch in bulk.members.chunks(BATCH) {
             let rows = batch.iter().map(|(gid, member)| json!([gid.raw(), member.as_str()])).collect();
             let text = format!(
-                "INSERT INTO group_member (gid, uid) SELECT j.c0, l.uid FROM {} JOIN login AS l ON l.name = j.c1",
-                self.engine.rows_of_json(2)
+                "INSERT INTO group_member (gid, uid) SELECT j.c0, l.uid FROM {} JOIN login AS l ON l.name = {}",
+                self.engine.rows_of_json(2),
+                self.engine.name_of_json("j.c1")
             );
             self.insert_by(text, rows).await?;
         }

@@ -25,22 +25,24 @@ impl Store for SqlStore {
     async fn begin(&self) -> Stored<Box<dyn Writing>> {
         let mut link = self.engine.write().await?;
         let before = self.engine.newest(&mut link).await?;
-        Ok(Box::new(SqlWork { engine: self.engine.clone(), link, before }))
+        let mark = self.engine.mark(&mut link).await?;
+        Ok(Box::new(SqlWork { engine: self.engine.clone(), link, before, mark }))
     }
 
     async fn logins(&self, filter: &LoginFilter, limit: u32) -> Stored<Vec<Entry<Login>>> {
         let text = self.engine.select_login(&format!(
             "WHERE l.uid > ?1 AND (?2 IS NULL OR l.membership_id = (SELECT id FROM membership WHERE name = ?2)) \
-             AND (?3 IS NULL OR l.status = ?3) AND (?4 IS NULL OR {}) \
+             AND (?3 IS NULL OR l.status = ?3) AND (?4 IS NULL OR l.name {} ?4) \
              AND (?5 IS NULL OR EXISTS (SELECT 1 FROM login_capability AS f WHERE f.uid = l.uid AND f.capability = ?5)) \
              ORDER BY l.uid LIMIT ?6",
-            self.engine.matches("l.name", "?4")
+            self.engine.matches()
         ));
+        let pattern = filter.pattern.as_deref().map(|pattern| self.engine.pattern(pattern));
         let query = sql(text)
             .with(filter.after)
             .with(filter.membership.as_ref().map(MembershipName::as_str))
             .with(filter.status.map(status_text))
-            .with(filter.pattern.as_deref())
+            .with(pattern.as_deref())
             .with(filter.capability.as_ref().map(Capability::as_str))
             .with(limit);
         Ok(self.rows(query).await?.iter().map(login).collect())
@@ -48,14 +50,15 @@ impl Store for SqlStore {
 
     async fn groups(&self, filter: &GroupFilter, limit: u32) -> Stored<Vec<Entry<Group>>> {
         let text = self.engine.select_group(&format!(
-            "WHERE g.gid > ?1 AND (?2 IS NULL OR {}) AND (?3 IS NULL OR EXISTS (\
+            "WHERE g.gid > ?1 AND (?2 IS NULL OR g.name {} ?2) AND (?3 IS NULL OR EXISTS (\
              SELECT 1 FROM group_member AS f JOIN login AS w ON w.uid = f.uid WHERE f.gid = g.gid AND w.name = ?3)) \
              ORDER BY g.gid LIMIT ?4",
-            self.engine.matches("g.name", "?2")
+            self.engine.matches()
         ));
+        let pattern = filter.pattern.as_deref().map(|pattern| self.engine.pattern(pattern));
         let query = sql(text)
             .with(filter.after)
-            .with(filter.pattern.as_deref())
+            .with(pattern.as_deref())
             .with(filter.member.as_ref().map(LoginName::as_str))
             .with(limit);
         Ok(self.rows(query).await?.iter().map(group).collect())
@@ -97,6 +100,7 @@ impl Store for SqlStore {
     }
 
     async fn whole(&self, parts: Parts) -> Stored<Whole> {
+        self.engine.number().await?;
         let mut link = self.engine.read().await?;
         let mut moment = Moment { engine: &self.engine, link: &mut link };
         let mut whole = Whole { generation: moment.engine.newest(moment.link).await?, ..Whole::default() };
@@ -117,20 +121,22 @@ impl Store for SqlStore {
             return Ok(whole);
         }
         whole.keys = moment.keys().await?;
-        let rows = moment.rows(sql("SELECT next_id FROM directory")).await?;
-        whole.next_id = rows.first().map_or(0, |row| row.id("next_id"));
+        whole.next_id = self.engine.next_id_begins(moment.link).await?;
         Ok(whole)
     }
 
     async fn check(&self) -> Stored<Vec<String>> {
         match &self.engine {
             Engine::Sqlite(directory) => directory.check().await,
+            // The server checks its own files (CHECK TABLE).
+            Engine::Mysql(_) => Ok(Vec::new()),
         }
     }
 
     async fn close(&self) {
         match &self.engine {
             Engine::Sqlite(directory) => directory.close().await,
+            Engine::Mysql(directory) => directory.close().await,
         }
     }
 }
@@ -205,8 +211,10 @@ pub(super) async fn retired(
         Kind::Login => "login",
         Kind::Group => "group",
     };
-    let mut text =
-        "SELECT id, name, retired AS since, gid, gecos, home, shell FROM retired_id WHERE kind = ?1".to_owned();
+    let mut text = format!(
+        "SELECT id, name, {} AS since, gid, gecos, home, shell FROM retired_id WHERE kind = ?1",
+        engine.when_retired()
+    );
     let mut query = Vec::new();
     if let Some(id) = id {
         query.push(super::statement::Value::from(id));

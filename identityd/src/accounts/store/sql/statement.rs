@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 
+use sqlx::mysql::{MySqlArguments, MySqlRow};
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
-use sqlx::{AssertSqlSafe, Sqlite, Transaction};
+use sqlx::{AssertSqlSafe, MySql, Sqlite, Transaction};
 
 use crate::directory::sql::Columns;
 
@@ -38,6 +39,27 @@ impl<'a> Statement<'a> {
             Cow::Owned(text) => sqlx::query(AssertSqlSafe(text.clone())),
         };
         self.values.iter().fold(query, |query, value| match *value {
+            Value::Number(number) => query.bind(number),
+            Value::Text(text) => query.bind(text.map(str::to_owned)),
+        })
+    }
+
+    /// MySQL numbers its parameters by their places: each `?2` becomes `?`, with the second value.
+    fn for_mysql(&self) -> sqlx::query::Query<'_, MySql, MySqlArguments> {
+        let mut text = String::with_capacity(self.text.len());
+        let mut order: Vec<Value<'a>> = Vec::new();
+        let mut rest: &str = &self.text;
+        while let Some((before, after)) = rest.split_once('?') {
+            let digits = after.bytes().take_while(u8::is_ascii_digit).count();
+            let (number, after) = after.split_at(digits);
+            text.push_str(before);
+            text.push('?');
+            let value = number.parse::<usize>().ok().and_then(|number| self.values.get(number.checked_sub(1)?));
+            order.extend(value.copied());
+            rest = after;
+        }
+        text.push_str(rest);
+        order.into_iter().fold(sqlx::query(AssertSqlSafe(text)), |query, value| match value {
             Value::Number(number) => query.bind(number),
             Value::Text(text) => query.bind(text.map(str::to_owned)),
         })
@@ -77,11 +99,13 @@ impl<'a> From<Option<&'a str>> for Value<'a> {
 /// An open transaction.
 pub(super) enum Link {
     Sqlite(Transaction<'static, Sqlite>),
+    Mysql(Transaction<'static, MySql>),
 }
 
 /// A row of either.
 pub(super) enum Row {
     Sqlite(SqliteRow),
+    Mysql(MySqlRow),
 }
 
 impl Link {
@@ -89,6 +113,7 @@ impl Link {
     pub(super) async fn execute(&mut self, statement: Statement<'_>) -> Result<u64, sqlx::Error> {
         match self {
             Self::Sqlite(link) => Ok(statement.for_sqlite().execute(&mut **link).await?.rows_affected()),
+            Self::Mysql(link) => Ok(statement.for_mysql().execute(&mut **link).await?.rows_affected()),
         }
     }
 
@@ -98,12 +123,16 @@ impl Link {
             Self::Sqlite(link) => {
                 Ok(statement.for_sqlite().fetch_all(&mut **link).await?.into_iter().map(Row::Sqlite).collect())
             }
+            Self::Mysql(link) => {
+                Ok(statement.for_mysql().fetch_all(&mut **link).await?.into_iter().map(Row::Mysql).collect())
+            }
         }
     }
 
     pub(super) async fn commit(self) -> Result<(), sqlx::Error> {
         match self {
             Self::Sqlite(link) => link.commit().await,
+            Self::Mysql(link) => link.commit().await,
         }
     }
 }
@@ -112,12 +141,14 @@ impl Columns for Row {
     fn bytes(&self, column: &str) -> Vec<u8> {
         match self {
             Self::Sqlite(row) => row.bytes(column),
+            Self::Mysql(row) => row.bytes(column),
         }
     }
 
     fn number(&self, column: &str) -> Result<Option<i64>, String> {
         match self {
             Self::Sqlite(row) => row.number(column),
+            Self::Mysql(row) => row.number(column),
         }
     }
 }

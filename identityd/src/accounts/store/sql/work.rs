@@ -7,10 +7,11 @@ use schema::name::{GroupName, LoginName, MembershipName};
 use schema::path::HomePath;
 use schema::record::{Generation, Group, Login, Membership, Status};
 
+use super::engine::{Engine, Mark};
 use super::lists::{membership, retired, status_text};
-use super::{Engine, Link, Row, Statement, sql};
+use super::{Link, Row, Statement, sql};
 use crate::accounts::key::AuthorizedKey;
-use crate::accounts::store::{Bulk, Ref, Retired, Stored, Writing};
+use crate::accounts::store::{Bulk, Ref, Retired, Stored, Whole, Writing};
 use crate::directory::sql::{Columns, group, login};
 use crate::directory::{Entry, Kind};
 
@@ -19,6 +20,7 @@ pub(super) struct SqlWork {
     pub(super) engine: Engine,
     pub(super) link: Link,
     pub(super) before: Generation,
+    pub(super) mark: Mark,
 }
 
 impl SqlWork {
@@ -140,8 +142,8 @@ impl Writing for SqlWork {
     }
 
     async fn primary_of(&mut self, gid: i64) -> Stored<(i64, String)> {
-        let query = sql("SELECT count(*) AS logins, min(name) AS first FROM login WHERE gid = ?1").with(gid);
-        Ok(self.row(query).await?.map_or((0, String::new()), |row| (row.id("logins"), row.text("first"))))
+        let query = sql("SELECT count(*) AS logins, min(name) AS head FROM login WHERE gid = ?1").with(gid);
+        Ok(self.row(query).await?.map_or((0, String::new()), |row| (row.id("logins"), row.text("head"))))
     }
 
     async fn add_group(&mut self, gid: i64, name: &str) -> Stored<()> {
@@ -178,9 +180,7 @@ impl Writing for SqlWork {
     }
 
     async fn next_id(&mut self) -> Stored<Option<i64>> {
-        let Some(id) = self.number(sql("SELECT id AS found FROM next_id")).await? else { return Ok(None) };
-        self.execute(sql("UPDATE directory SET next_id = ?1").with(id)).await?;
-        Ok(Some(id))
+        self.engine.next_id(&mut self.link).await
     }
 
     async fn membership(&mut self, name: &MembershipName) -> Stored<Option<Membership>> {
@@ -231,11 +231,14 @@ impl Writing for SqlWork {
         self.write_all(bulk, progress).await
     }
 
+    async fn take_over(&mut self, whole: &Whole, progress: &mut (dyn FnMut(u64) + Send)) -> Stored<()> {
+        self.take_all(whole, progress).await
+    }
+
     async fn commit(mut self: Box<Self>) -> Stored<(Generation, bool)> {
-        let generation = self.engine.newest(&mut self.link).await?;
-        let Self { engine, link, before } = *self;
-        engine.database(link.commit().await)?;
-        Ok((generation, generation != before))
+        let changed = self.engine.mark(&mut self.link).await? != self.mark;
+        let Self { engine, link, .. } = *self;
+        Ok((engine.commit(link).await?, changed))
     }
 }
 
