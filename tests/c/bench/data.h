@@ -1,6 +1,6 @@
 /* The logins and groups that every peer of the benchmark serves: a function of the number alone, so that whoever asks knows the right answer.
 
-   Login i of n has a name of 7 to 12 bytes, uid and own group FIRST_UID + i, a home, and two of the n / 40 shared groups. The first `big(n)` logins are
+   Login i of n has a name of 7 to 12 bytes, uid and own group FIRST_UID + i or one more, a home, and two of the n / 40 shared groups. The first `big(n)` logins are
    also in the group "largest". No two numbers give the same name. */
 #pragma once
 #include <stdint.h>
@@ -37,7 +37,8 @@ static inline int name_of(uint32_t i, char *to)
     return (int)(at - to);
 }
 
-static inline uint32_t uid_of(uint32_t i) { return FIRST_UID + i; }
+/* 1,000,000 is the group sftp-only of a new directory. */
+static inline uint32_t uid_of(uint32_t i) { return FIRST_UID + i + (FIRST_UID + i >= 1000000); }
 static inline uint32_t shared_groups(uint32_t n) { return n / 40 < 25 ? 25 : n / 40; }
 static inline uint32_t big(uint32_t n) { return n / 2 < 5000 ? n / 2 : 5000; }
 static inline uint32_t first_group(uint32_t i, uint32_t n) { return i % shared_groups(n); }

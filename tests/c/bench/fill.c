@@ -1,4 +1,5 @@
-/* Writes the data of the benchmark: fill passwd|group|ldif|names|groups N. `names` is "name uid" for each login, in an order that no file has. */
+/* Writes the data of the benchmark: fill passwd|group|ldif|names|groups N. `members` is "gid:uid" for each member of a shared group, `names` is "name
+   uid" for each login, in an order that no file has. */
 #include "data.h"
 #include <stdlib.h>
 
@@ -76,6 +77,16 @@ static void ldif(uint32_t n)
     putchar('\n');
 }
 
+static void members(uint32_t n)
+{
+    struct members all = by_group(n);
+    for (uint32_t i = 0; i < big(n); i++)
+        printf("%u:%u\n", LARGEST, uid_of(i));
+    for (uint32_t group = 0; group < shared_groups(n); group++)
+        for (uint32_t at = all.start[group]; at < all.start[group + 1]; at++)
+            printf("%u:%u\n", FIRST_SHARED + group, uid_of(all.of[at]));
+}
+
 static void names(uint32_t n)
 {
     char name[16];
@@ -85,16 +96,17 @@ static void names(uint32_t n)
     }
 }
 
-/* group name, gid: for an index by somebody else. */
 int main(int argc, char **argv)
 {
     uint32_t n = argc == 3 ? (uint32_t)atoi(argv[2]) : 0;
     if (!n || n >= NOBODY)
-        return fputs("usage: fill passwd|group|ldif|names N\n", stderr), 2;
+        return fputs("usage: fill passwd|group|members|ldif|names N\n", stderr), 2;
     if (!strcmp(argv[1], "passwd"))
         passwd(n);
     else if (!strcmp(argv[1], "group"))
         group(n);
+    else if (!strcmp(argv[1], "members"))
+        members(n);
     else if (!strcmp(argv[1], "ldif"))
         ldif(n);
     else

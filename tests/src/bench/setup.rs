@@ -9,7 +9,7 @@ use crate::{Mosh, places};
 use super::peer::Peer;
 
 /// Raise it when `fill` writes other data or a directory is made in another way: what was filled before is then not used.
-const RECIPE: u32 = 1;
+const RECIPE: u32 = 2;
 const PROGRAMS: [&str; 5] = ["fill", "look", "fresh", "seen", "chase"];
 const SOURCES: [(&str, &str); 8] = [
     ("data.h", include_str!("../../c/bench/data.h")),
@@ -112,7 +112,7 @@ fn slapd(mosh: &Mosh, size: u32) {
              index objectClass,uid,cn,uidNumber,gidNumber,memberUid,member eq\naccess to * by * read\n"
         ),
     );
-    let (kept, inside) = (kept("slapd-mdb", size), mosh.outside(DATA));
+    let (kept, inside) = (kept("slapd", size), mosh.outside(DATA));
     if !(kept.exists() && copy(&kept, &inside)) {
         let _ = std::fs::remove_dir_all(&inside);
         long(mosh, &format!("mkdir -p {DATA}; fill ldif {size} | slapadd -q -f /etc/ldap/bench.conf"));
