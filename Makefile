@@ -21,7 +21,7 @@ GENERATED := $(TARGET)/generated
 
 say = @printf '\n==> %s\n' '$(1)'
 
-.PHONY: help deps test-deps build install uninstall check unit model test storm bench up down clean
+.PHONY: help deps test-deps build install uninstall check unit model test storm fleet bench up down clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -83,6 +83,10 @@ test: test-deps build ## all of it: format, lints, documentation, unit tests, en
 storm: test-deps build ## 200,000 look-ups while logins change and identityd is killed every second
 	@tests/prepare && KEEP=yes tests/stage
 	STORM=200000 $(CARGO) test --locked --release -p tests --test storm -- --nocapture
+
+fleet: test-deps build ## 20 hosts on one MariaDB and on one slapd: from a write to every host, and what idle hosts cost
+	@tests/prepare && KEEP=yes tests/stage
+	FLEET=docs/benchmarks $(CARGO) test --locked --release -p tests --test fleet -- --nocapture --test-threads 1
 
 bench: test-deps build ## measure this and its peers, write docs/benchmarks (25 minutes; SIZES="1000" PEERS="files sss" for a part)
 	@tests/prepare && KEEP=yes tests/stage && PACKAGES=tests/packages.bench TEST_ROOT='$(or $(BENCH_ROOT),$(TARGET)/bench-root)' tests/prepare

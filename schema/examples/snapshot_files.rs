@@ -9,7 +9,7 @@ use schema::snapshot::changes::Owned;
 use schema::snapshot::control::{Control, HEARTBEAT, Visibility, WORD};
 use schema::snapshot::hash::Key;
 use schema::snapshot::layout::Pair;
-use schema::snapshot::write::{Meta, Tombstones, Writer};
+use schema::snapshot::write::{Meta, Notes, Tombstones, Writer};
 use std::fs::{self, File};
 use std::path::Path;
 
@@ -21,7 +21,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (directory, logins) = (Path::new(&directory), logins.parse::<u32>()?);
     fs::create_dir_all(directory)?;
     let pair = Pair { base: 1, delta: 0 };
-    let meta = Meta { directory: [1; 16], identity: [2; 16], base_identity: [0; 16], pair, generation: 1, created: 1 };
+    let meta = Meta {
+        directory: [1; 16],
+        identity: [2; 16],
+        base_identity: [0; 16],
+        pair,
+        generation: 1,
+        created: 1,
+        notes: Notes::NONE,
+    };
     let base = File::options().read(true).write(true).create(true).truncate(true).open(directory.join("base.1"))?;
     let mut writer = Writer::new(base, meta)?;
     for number in 1..=logins {

@@ -261,14 +261,7 @@ fn a_server_that_is_killed_stalled_or_back_costs_less_than_two_seconds() {
     ask("the nearest stopped in mid-air");
     ask("once more");
     replica.resume();
-    back(
-        &mosh,
-        primary,
-        &mut ask,
-        "the primary stopped, the nearest back",
-        |primary| primary.pause(),
-        |primary| primary.resume(),
-    );
+    back(&mosh, primary, &mut ask, "the primary stopped, the nearest back", MariaDb::pause, MariaDb::resume);
     replica.kill();
     ask("the nearest killed");
     replica.start();

@@ -28,7 +28,8 @@ fn a_large_directory_is_published_within_seconds_and_few_megabytes() {
     let mosh = boot!(Mosh::builder().without_daemon());
     mosh.sh("rm -f /var/lib/identityd/directory.db*").success();
     std::fs::copy(&big, mosh.outside("/var/lib/identityd/directory.db")).unwrap();
-    mosh.sh("chown identityd:identityd /var/lib/identityd/directory.db && chmod 600 /var/lib/identityd/directory.db").success();
+    mosh.sh("chown identityd:identityd /var/lib/identityd/directory.db && chmod 600 /var/lib/identityd/directory.db")
+        .success();
     let began = Instant::now();
     mosh.daemon().start();
     println!("answers after {:?}", began.elapsed());
@@ -38,7 +39,11 @@ fn a_large_directory_is_published_within_seconds_and_few_megabytes() {
         most = most.max(private(mosh));
         status(mosh)["snapshot"]["published"].is_object()
     });
-    println!("published after {:?}; private while loading at most {most} kB, then {} kB", began.elapsed(), private(&mosh));
+    println!(
+        "published after {:?}; private while loading at most {most} kB, then {} kB",
+        began.elapsed(),
+        private(&mosh)
+    );
     println!("{}", mosh.sh("grep 'whole directory' /var/log/identityd.log").stdout);
     let mut times = Vec::new();
     for n in 0..20 {

@@ -112,6 +112,6 @@ fn an_emptied_directory_is_held_back_until_somebody_accepts_it() {
     mosh.daemon().start();
     mosh.wait_until("it is still held back", SOON, |mosh| status(mosh)["snapshot"]["held"]["logins"] == 40);
     mosh.run(["getent", "passwd", "login7"]).success();
-    assert_eq!(mosh.wire(0).message(&Request::AcceptRemoval), Reply::Done);
+    assert_eq!(mosh.wire(0).message(&Request::AcceptRemoval), Ok(Reply::Done));
     mosh.wait_until("they are gone", SOON, |mosh| !mosh.run(["getent", "passwd", "login7"]).ok());
 }

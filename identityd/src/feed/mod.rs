@@ -201,7 +201,11 @@ impl Follower {
             let soon = self.replica.as_ref().filter(|_| up).and_then(Replication::impatience);
             let pause = soon.map_or(pause, |soon| soon.min(pause));
             let looked = Instant::now();
+            let directory = self.cache.source().directory().filter(|_| up);
+            // Beyond what was seen: what waits for a load is no news.
+            let seen = *self.feed.seen.borrow();
             tokio::select! {
+                () = told(directory.as_deref(), seen) => tokio::time::sleep_until(looked + BREATH).await,
                 () = self.feed.wake.notified() => {}
                 () = files.changed() => {
                     settle = Settle::default();
@@ -387,6 +391,14 @@ impl Follower {
         self.feed.seen.send_modify(|seen| *seen = generation.max(*seen));
         self.feed.applied.send_replace(generation);
         self.feed.alter();
+    }
+}
+
+/// Waits until the directory says by itself that there is something newer.
+async fn told(directory: Option<&dyn Directory>, since: Generation) {
+    match directory {
+        Some(directory) => directory.changed(since).await,
+        None => std::future::pending().await,
     }
 }
 
