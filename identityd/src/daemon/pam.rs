@@ -25,6 +25,10 @@ use crate::telemetry::meters;
 
 /// For one question of the account stage: PAM gives up after 800 ms.
 pub(super) const WAIT: Patience = Patience::reserved(Duration::from_millis(600));
+/// For opening the directory: SQLite takes some 30 ms, a server a few round trips.
+const OPENING: Duration = Duration::from_millis(500);
+/// The same within the patience of the account stage.
+const OPENING_ACCOUNT: Duration = Duration::from_millis(150);
 /// A user (a screen locker) about itself: so many attempts at once, then one each pause.
 const OWN_ATTEMPTS: u32 = 5;
 const OWN_PAUSE: Duration = Duration::from_secs(2);
@@ -57,6 +61,7 @@ impl Host {
             return Err(Busy);
         }
         let began = Instant::now();
+        self.first_look(OPENING).await;
         // A hostile name must not become a large key.
         let user = context.user.get(..context.user.floor_char_boundary(64)).unwrap_or_default();
         let exists = !matches!(self.login(user).await, Answer::Absent);
@@ -197,8 +202,17 @@ impl Host {
         Ok(if login.is_some() { (login, hash) } else { (None, None) })
     }
 
+    /// Waits, at the beginning of identityd's life, until the directory has been looked at once: published names are answered for before that, and a
+    /// directory that was not asked yet is not away.
+    async fn first_look(&self, wait: Duration) {
+        if !self.cache().source().is_open() {
+            let _ = tokio::time::timeout(wait, self.feed().has_looked()).await;
+        }
+    }
+
     /// The account stage.
     pub async fn account(&self, context: &PamContext) -> Verdict {
+        self.first_look(OPENING_ACCOUNT).await;
         match self.login(&context.user).await {
             Answer::Absent => Verdict { outcome: Outcome::UserUnknown, uid: None, info: None },
             Answer::Unknown(reason) => unavailable(context, "account", &reason),
