@@ -424,6 +424,7 @@ impl Host {
     /// # Errors
     /// The status to answer with.
     pub async fn ssh_keys(&self, user: &str, wait: Duration) -> Result<Vec<String>, frame::Status> {
+        self.first_look(wait.min(OPENING)).await;
         let login = match self.login(user).await {
             Answer::Found(login) => login,
             Answer::Absent => return Ok(Vec::new()),

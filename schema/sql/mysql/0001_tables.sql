@@ -1,5 +1,5 @@
 -- The tables of ../sqlite/0001_tables.sql for MariaDB (10.6 and later) and MySQL (8.0.16 and later). The same columns and the same rules.
--- `identityctl schema apply` runs these files; by hand: mariadb --delimiter=@@@ identity <0001_tables.sql. docs/directory.md is the page about them.
+-- `identityctl schema apply` runs these files; by hand: mariadb with --delimiter set to three at signs, which stand in none of them. docs/directory.md is the page about them.
 --
 -- A rule's name is its message, as in SQLite; an identifier has at most 64 characters. Names and hashes compare byte by byte (ascii_bin); gecos, home and
 -- title are UTF-8. Columns are wider than their rules allow: without STRICT in sql_mode the server would cut a value to the column without a

@@ -83,7 +83,9 @@ fn unescape(value: &str) -> String {
             bytes.push(*first);
             continue;
         }
-        let hex = tail.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
+        // from_str_radix would take a sign for a digit.
+        let hex = tail.get(..2).filter(|digits| digits.iter().all(u8::is_ascii_hexdigit));
+        let hex = hex.and_then(|digits| std::str::from_utf8(digits).ok());
         match hex.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
             Some(byte) => {
                 bytes.push(byte);

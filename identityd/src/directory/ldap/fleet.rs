@@ -106,7 +106,8 @@ impl LdapDirectory {
             let mut seen = self.feed.newest.subscribe();
             let _ = tokio::time::timeout(PUSHED, seen.wait_for(|seen| *seen >= newest)).await;
         }
-        Ok(self.feed.generation())
+        // Several changes with one CSN are numbered upwards by each host for itself: what all of them reach is the CSN.
+        Ok(newest.map_or(self.feed.generation(), |newest| self.feed.generation().min(Generation(newest))))
     }
 
     fn stored(&self, stored: Result<(), LdapFailure>) -> Result<(), DirectoryError> {
