@@ -107,6 +107,12 @@ impl Config {
         self.home.check()?;
         self.fleet.check()?;
         self.snapshot.check()?;
+        if let (DirectoryConfig::Ldap(ldap), SnapshotMode::Replica) = (&self.directory, self.snapshot.mode)
+            && ldap.feed == LdapFeed::Off
+        {
+            let reason = "\"off\" is for servers that may not be listed: say [snapshot] mode = \"lookup\" as well";
+            return Err(("directory.feed", reason.into()));
+        }
         self.metrics.check()
     }
 }

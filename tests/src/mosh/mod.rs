@@ -9,6 +9,7 @@ mod files;
 mod login;
 mod mariadb;
 mod services;
+mod slapd;
 mod wire;
 mod wiring;
 
@@ -25,6 +26,7 @@ pub use daemon::Daemon;
 pub use login::Login;
 pub use mariadb::MariaDb;
 pub use services::{Auth, Sshd};
+pub use slapd::{LdapLogin, Slapd, group_ldif};
 pub use wire::Wire;
 
 use crate::places;

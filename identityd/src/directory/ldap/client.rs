@@ -120,6 +120,9 @@ impl Client {
             async move {
                 let reason = match guard::run(wire, outside, flow).await {
                     Ok(()) => format!("{url} closed the connection"),
+                    Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+                        format!("{url} closed the connection")
+                    }
                     Err(error) => format!("{url}: {error}"),
                 };
                 why.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(reason);

@@ -21,7 +21,7 @@ use super::model::{GroupNode, LoginNode, Model, Touched, Uuid};
 use super::pool::Pool;
 use super::{poll, sync};
 use crate::config::{LdapConfig, LdapFeed, LdapScope};
-use crate::directory::{Change, Changes, DirectoryError};
+use crate::directory::{Change, Changes, DirectoryError, Kind};
 
 /// Changes that are kept: who is further behind takes everything anew.
 const KEPT: usize = 100_000;
@@ -42,6 +42,7 @@ pub(super) struct Feed {
     ready: watch::Sender<bool>,
     started: AtomicBool,
     seen: Mutex<Option<Instant>>,
+    trouble: Mutex<Option<String>>,
 }
 
 /// What changes together.
@@ -74,6 +75,14 @@ pub(super) enum Op {
     Gone(Uuid),
 }
 
+impl Op {
+    /// Which entry.
+    pub(super) const fn uuid(&self) -> Uuid {
+        let (Self::Put(uuid, _) | Self::Gone(uuid)) = self;
+        *uuid
+    }
+}
+
 impl Feed {
     pub(super) fn new(config: &LdapConfig) -> Arc<Self> {
         let parts = parts(config, &Map(Arc::new(config.clone()))).len();
@@ -93,11 +102,22 @@ impl Feed {
             ready: watch::Sender::new(false),
             started: AtomicBool::new(false),
             seen: Mutex::default(),
+            trouble: Mutex::default(),
         })
     }
 
     pub(super) fn locked(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Why it does not come to an end.
+    pub(super) fn trouble(&self) -> String {
+        let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        trouble.unwrap_or_else(|| "the first synchronisation is still under way".into())
+    }
+
+    fn set_trouble(&self, trouble: Option<String>) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
     }
 
     /// The server that is followed has just answered.
@@ -232,7 +252,7 @@ impl State {
 
     /// Takes in what became of an entry.
     pub(super) fn take_in(&mut self, part: usize, op: Op) -> Touched {
-        let (Op::Put(uuid, _) | Op::Gone(uuid)) = op;
+        let uuid = op.uuid();
         if let Some(all) = self.entries.get_mut(part) {
             if matches!(op, Op::Put(..)) {
                 all.insert(uuid)
@@ -247,21 +267,22 @@ impl State {
         }
     }
 
+    fn put(&mut self, number: u64, kind: Kind, name: String, id: u32) {
+        self.log.push_back(Change { generation: Generation(number), kind, name, id });
+        self.newest = number;
+    }
+
     /// Writes changes into the log. They get the numbers up to `newest`, or the next ones.
     fn log_changes(&mut self, touched: Touched, newest: u64) {
         let count = touched.len() as u64;
         let first = newest.saturating_sub(count).max(self.newest) + 1;
-        if count == 0 {
-            // A change of something else: only the number goes on.
-            self.newest = self.newest.max(newest);
-            return;
-        }
         for (next, (kind, name, id)) in (first..).zip(touched) {
-            let change = Change { generation: Generation(next), kind: kind.into(), name: name.into(), id };
-            self.log.push_back(change);
-            self.newest = next;
+            self.put(next, kind.into(), name.into(), id);
         }
-        self.newest = self.newest.max(newest);
+        if newest > self.newest {
+            // A change of something that nobody is served. Whoever waits for its number must see it in the log all the same.
+            self.put(newest, Kind::Login, String::new(), 0);
+        }
         while self.log.len() > KEPT {
             if let Some(dropped) = self.log.pop_front() {
                 self.floor = dropped.generation.0;
@@ -458,15 +479,22 @@ pub(super) struct Troubles {
 
 impl Troubles {
     /// It works.
-    pub(super) fn over(&mut self) {
+    pub(super) fn over(&mut self, feed: &Feed) {
         *self = Self::default();
+        feed.set_trouble(None);
+    }
+
+    /// It does not.
+    pub(super) fn note(feed: &Feed, base: &str, failure: &LdapFailure) {
+        feed.set_trouble(Some(format!("the synchronisation below {base:?} fails: {failure}")));
     }
 
     /// A pause before trying again: soon where another server may do, seldom where this one refuses.
     pub(super) async fn rest(&mut self, base: &str, failure: &LdapFailure) {
         let text = failure.to_string();
         let (refused, longest) = match failure {
-            LdapFailure::Said { code, .. } if *code != 0 => (true, LONG),
+            // 53: OpenLDAP says so when it has not yet what we have seen at another provider.
+            LdapFailure::Said { code, .. } if !matches!(code, 0 | 51..=53 | 4096) => (true, LONG),
             _ => (false, LONG / 20),
         };
         if refused && self.said != text {

@@ -43,7 +43,9 @@ use crate::config::{LdapConfig, LdapFeed};
 use crate::directory::fleet::{HostName, HostReport, Reported};
 use crate::directory::{Changes, Directory, DirectoryError, Entry, Stock, Verified};
 
-/// For the first synchronisation, before a full reading.
+/// For the first synchronisation, before a list.
+const PATIENCE: Duration = Duration::from_millis(1500);
+/// The same, before a full reading.
 const FIRST: Duration = Duration::from_secs(60);
 
 /// A directory in LDAP.
@@ -101,9 +103,9 @@ impl LdapDirectory {
         if self.feed.wait_ready(wait).await {
             return Ok(());
         }
-        // The server's own words, if it has any.
         self.alive().await?;
-        Err(self.pool.unavailable("the first synchronisation is still under way".into()))
+        // A server is there, and look-ups go on: that a list is not to be had says nothing against it.
+        Err(DirectoryError::Refused(format!("no list yet: {}", self.feed.trouble())))
     }
 }
 
@@ -118,7 +120,7 @@ impl Directory for LdapDirectory {
     }
 
     async fn logins_after(&self, after: u32, limit: u32) -> Result<Vec<Entry<Login>>, DirectoryError> {
-        self.listed(Duration::ZERO).await?;
+        self.listed(PATIENCE).await?;
         let uids = self.feed.locked().model.uids_after(after, limit);
         self.logins_numbered(&uids).await
     }
@@ -132,7 +134,7 @@ impl Directory for LdapDirectory {
     }
 
     async fn groups_after(&self, after: u32, limit: u32) -> Result<Vec<Entry<Group>>, DirectoryError> {
-        self.listed(Duration::ZERO).await?;
+        self.listed(PATIENCE).await?;
         let gids = self.feed.locked().model.gids_after(after, limit);
         self.groups_numbered(&gids).await
     }

@@ -38,6 +38,7 @@ pub(super) async fn follow(feed: Weak<Feed>, pool: Weak<Pool>, map: Map, part: P
             }
             Err(error) => LdapFailure::Away(error.to_string()),
         };
+        feed::Troubles::note(&feed, &part.search.base, &failure);
         drop((feed, pool));
         troubles.rest(&part.search.base, &failure).await;
     }
@@ -79,7 +80,7 @@ impl Session<'_> {
             Err(failure) => return self.ended(incoming, failure).await,
         }
         tracing::info!(server = self.pool.url(client.server), base = search.base, "following the directory's changes");
-        troubles.over();
+        troubles.over(self.feed);
         let failure = self.persist(&mut client, &mut incoming).await;
         match failure {
             Ok(()) => self.ended(incoming, LdapFailure::Away("the server ended the synchronisation".into())).await,
@@ -150,7 +151,10 @@ impl Session<'_> {
             // A new process goes on with the cookie of the one before, and does not know yet what there was.
             let groups = |op: &Op| matches!(op, Op::Put(_, Some(Node::Group(_))));
             let blind = refresh.someone_gone || refresh.presents || refresh.ops.iter().any(groups);
-            let listed = self.list().await?;
+            let mut listed = self.list().await?;
+            // What has changed is to be seen as a change.
+            let changed: HashSet<Uuid> = refresh.ops.iter().map(Op::uuid).collect();
+            listed.retain(|(uuid, _)| !changed.contains(uuid));
             tracing::info!(
                 entries = listed.len(),
                 changes = refresh.ops.len(),

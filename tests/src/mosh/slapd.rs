@@ -1,0 +1,267 @@
+//! Real slapds with the product's schema, in a test machine: one or more, alone or as providers for each other.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use super::{Mosh, Output};
+
+/// Where each has its folder.
+const FOLDER: &str = "/srv/slapd";
+/// The password of the service accounts and of the root DN.
+const PASSWORD: &str = "service-password";
+const SUFFIX: &str = "dc=example,dc=org";
+
+/// A running slapd.
+#[derive(Debug, Clone, Copy)]
+pub struct Slapd<'m> {
+    mosh: &'m Mosh,
+    /// Its name and its number; the number makes its port.
+    number: u16,
+}
+
+/// A login in LDAP.
+#[derive(Debug, Clone)]
+pub struct LdapLogin {
+    name: String,
+    uid: u32,
+    rest: String,
+}
+
+impl LdapLogin {
+    /// With `shell`, and a home of its own.
+    #[must_use]
+    pub fn new(name: &str, uid: u32) -> Self {
+        Self { name: name.into(), uid, rest: String::new() }.line("loginShell: /bin/bash")
+    }
+
+    /// With this capability.
+    #[must_use]
+    pub fn capability(self, capability: &str) -> Self {
+        self.line(&format!("mayfirstCapability: {capability}"))
+    }
+
+    /// With this password, in the clear: slapd compares it as it is.
+    #[must_use]
+    pub fn password(self, password: &str) -> Self {
+        self.line(&format!("userPassword: {password}"))
+    }
+
+    /// With one more line of LDIF.
+    #[must_use]
+    pub fn line(mut self, line: &str) -> Self {
+        let _ = writeln!(self.rest, "{line}");
+        self
+    }
+
+    /// Its DN.
+    #[must_use]
+    pub fn dn(name: &str) -> String {
+        format!("uid={name},ou=logins,{SUFFIX}")
+    }
+
+    /// The entry.
+    #[must_use]
+    pub fn ldif(&self) -> String {
+        let Self { name, uid, rest } = self;
+        format!(
+            "dn: {dn}\nobjectClass: account\nobjectClass: posixAccount\nobjectClass: shadowAccount\nobjectClass: ldapPublicKey\n\
+             objectClass: mayfirstLogin\ncn: Name of {name}\nuid: {name}\nuidNumber: {uid}\ngidNumber: {uid}\n\
+             homeDirectory: /home/members/users/{name}\n{rest}\n",
+            dn = Self::dn(name)
+        )
+    }
+}
+
+/// The entry of a group with these further lines, such as `memberUid: ana`.
+#[must_use]
+pub fn group_ldif(name: &str, gid: u32, lines: &[&str]) -> String {
+    let lines: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    format!(
+        "dn: cn={name},ou=groups,{SUFFIX}\nobjectClass: mayfirstGroup\nobjectClass: posixGroup\ncn: {name}\ngidNumber: {gid}\n{lines}\n"
+    )
+}
+
+impl<'m> Slapd<'m> {
+    /// Where clients of the network find it. It insists on TLS.
+    #[must_use]
+    pub fn url(self) -> String {
+        format!("ldap://localhost:{}", self.port())
+    }
+
+    /// Where the machine's own clients find it.
+    #[must_use]
+    pub fn ldapi(self) -> String {
+        format!("ldapi://{}%2Fldapi", self.folder().replace('/', "%2F"))
+    }
+
+    /// Changes entries, as root of the machine.
+    pub fn modify(self, ldif: &str) -> Output {
+        self.mosh.call(["ldapmodify", "-Q", "-Y", "EXTERNAL", "-H", &self.ldapi()]).stdin(ldif).run()
+    }
+
+    /// Adds entries, as root of the machine.
+    pub fn add(self, ldif: &str) -> Output {
+        self.mosh.call(["ldapadd", "-Q", "-Y", "EXTERNAL", "-H", &self.ldapi()]).stdin(ldif).run()
+    }
+
+    /// Removes an entry.
+    pub fn remove(self, dn: &str) -> Output {
+        self.mosh.run(["ldapdelete", "-Q", "-Y", "EXTERNAL", "-H", &self.ldapi(), dn])
+    }
+
+    /// What it has logged: each operation.
+    #[must_use]
+    pub fn log(self) -> String {
+        self.mosh.try_read(&format!("{}/log", self.folder())).unwrap_or_default()
+    }
+
+    /// Kills it, as a crash would.
+    pub fn kill(self) {
+        self.signal("KILL");
+        self.mosh.wait_until("slapd has ended", Duration::from_secs(10), |_| !self.alive());
+    }
+
+    /// Stops it in mid-air: connections are taken by the kernel, nothing answers.
+    pub fn pause(self) {
+        self.signal("STOP");
+    }
+
+    /// Goes on after [`Slapd::pause`].
+    pub fn resume(self) {
+        self.signal("CONT");
+    }
+
+    /// Starts it again.
+    pub fn start(self) {
+        let (folder, port) = (self.folder(), self.port());
+        self.mosh.background(&format!(
+            "echo $$ >{folder}/pid; exec slapd -d stats -F {folder}/config -h 'ldap://127.0.0.1:{port} {}' 2>>{folder}/log",
+            self.ldapi()
+        ));
+        self.mosh.listening(port);
+    }
+
+    fn alive(self) -> bool {
+        self.mosh.sh(&format!("kill -0 $(cat {}/pid)", self.folder())).ok()
+    }
+
+    fn signal(self, signal: &str) {
+        self.mosh.sh(&format!("kill -{signal} $(cat {}/pid)", self.folder())).success();
+    }
+
+    fn folder(self) -> String {
+        format!("{FOLDER}/{}", self.number)
+    }
+
+    fn port(self) -> u16 {
+        1388 + self.number
+    }
+}
+
+impl Mosh {
+    /// A slapd of its own with the product's configuration and these entries. `more` is LDIF for its database in `cn=config`, such as `olcSizeLimit: 5`.
+    ///
+    /// # Panics
+    /// When the schema does not load or slapd does not start.
+    #[track_caller]
+    pub fn slapd(&self, entries: &str) -> Slapd<'_> {
+        self.slapd_with(1, entries, "")
+    }
+
+    /// The same with a number, and further lines of its database in `cn=config`.
+    ///
+    /// # Panics
+    /// When the schema does not load or slapd does not start.
+    #[track_caller]
+    pub fn slapd_with(&self, number: u16, entries: &str, more: &str) -> Slapd<'_> {
+        let slapd = Slapd { mosh: self, number };
+        let folder = slapd.folder();
+        self.test_authority();
+        self.sh(&format!("mkdir -p {folder}/config {folder}/data")).success();
+        self.write(&format!("{folder}/entries.ldif"), entries);
+        self.write(&format!("{folder}/more"), &more.lines().map(|line| format!("{line}\n")).collect::<String>());
+        self.sh(&format!(
+            "set -e; cd {folder}
+             sed -e 's#/var/lib/ldap#{folder}/data#' -e '/^olcPidFile/d' -e '/^olcArgsFile/d' \\
+                 -e 's#^olcRootDN: cn=admin.*#&\\nolcRootPW: {PASSWORD}#' \\
+                 -e '/^olcLocalSSF/a olcServerID: {number}\\nolcTLSCertificateFile: {FOLDER}/tls/server.pem\\nolcTLSCertificateKeyFile: {FOLDER}/tls/server.key' \\
+                 -e '/^olcDbMaxSize/r more' /usr/share/identityd/ldap/slapd.ldif >slapd.ldif
+             slapadd -n 0 -F config -l slapd.ldif
+             sed 's/{{CRYPT}}\\*/{PASSWORD}/' /usr/share/identityd/ldap/tree.ldif >tree.ldif
+             slapadd -n 1 -F config -l tree.ldif 2>&1
+             test ! -s entries.ldif || slapadd -n 1 -F config -l entries.ldif 2>&1"
+        ))
+        .success();
+        slapd.start();
+        slapd
+    }
+
+    /// Two slapds that provide for each other (mirror mode); the entries are added to the first and have arrived at the second.
+    #[track_caller]
+    pub fn mirrored_slapds(&self, entries: &str) -> [Slapd<'_>; 2] {
+        let provider = |number: u16| {
+            format!(
+                "olcSyncrepl: rid=00{number} provider=ldap://127.0.0.1:{} bindmethod=simple binddn=\"cn=admin,{SUFFIX}\" credentials={PASSWORD} \
+                 searchbase=\"{SUFFIX}\" type=refreshAndPersist retry=\"1 +\" starttls=critical tls_cacert={FOLDER}/tls/ca.pem\n",
+                1388 + number
+            )
+        };
+        let first = self.slapd_with(1, "", &format!("{}olcMultiProvider: TRUE\n", provider(2)));
+        let second = self.slapd_with(2, "", &format!("{}olcMultiProvider: TRUE\n", provider(1)));
+        first.add(entries).success();
+        let count = entries.matches("dn: ").count();
+        self.wait_until("the second slapd has all entries", Duration::from_secs(20), |mosh| {
+            let listed = mosh.run([
+                "ldapsearch",
+                "-Q",
+                "-LLL",
+                "-Y",
+                "EXTERNAL",
+                "-H",
+                &second.ldapi(),
+                "-b",
+                SUFFIX,
+                "(objectClass=posixAccount)",
+                "1.1",
+            ]);
+            listed.stdout.matches("dn: ").count() >= entries.matches("objectClass: posixAccount").count().min(count)
+        });
+        [first, second]
+    }
+
+    /// identityd follows these servers, with these further lines of `[directory]`.
+    pub fn ldap_directory(&self, servers: &[String], more: &str) {
+        const CONFIG: &str = "/etc/identityd/identityd.toml";
+        self.write("/etc/identityd/ldap-password", &format!("{PASSWORD}\n"));
+        self.sh("chown root:identityd /etc/identityd/ldap-password; chmod 0640 /etc/identityd/ldap-password").success();
+        let ca = if more.contains("ca_file") { String::new() } else { format!("ca_file = \"{FOLDER}/tls/ca.pem\"\n") };
+        let bind = if more.contains("sasl") {
+            String::new()
+        } else {
+            format!(
+                "bind_dn = \"cn=identityd,ou=services,{SUFFIX}\"\nbind_password_file = \"/etc/identityd/ldap-password\"\n"
+            )
+        };
+        let lines = format!("type = \"ldap\"\nservers = {servers:?}\nbase = \"{SUFFIX}\"\n{ca}{bind}{more}\n");
+        let old = self.read(CONFIG);
+        assert!(old.contains("type = \"sqlite\"\n"), "{CONFIG} names another directory already");
+        self.write(CONFIG, &old.replace("type = \"sqlite\"\n", &lines));
+    }
+
+    /// An authority, a certificate of `localhost` by it, and another authority that nobody trusts; once.
+    fn test_authority(&self) {
+        if self.exists(&format!("{FOLDER}/tls/server.pem")) {
+            return;
+        }
+        self.sh(&format!(
+            "set -e; mkdir -p {FOLDER}/tls; cd {FOLDER}/tls
+             new() {{ openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -subj \"/CN=$2\" -keyout $1.key -out $1.pem 2>/dev/null; }}
+             new ca 'authority of the tests'; new other 'another authority'
+             openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=localhost -keyout server.key -out server.csr 2>/dev/null
+             printf 'subjectAltName=DNS:localhost,DNS:mosh,IP:127.0.0.1\\n' >ext
+             openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 30 -extfile ext -out server.pem 2>/dev/null
+             chmod 0644 *.pem"
+        ))
+        .success();
+    }
+}
