@@ -191,10 +191,16 @@ impl Feed {
     pub(super) fn apply(&self, part: usize, ops: Vec<Op>, newest: u64, scope: u64) {
         let mut state = self.locked();
         let mut touched = Touched::new();
+        let known = state.is_complete(part);
         for op in ops {
-            touched.append(&mut state.take_in(part, op));
+            if known {
+                // Not `append`: it builds the whole set anew each time.
+                touched.extend(state.take_in(part, op));
+            } else {
+                state.take_in_quietly(part, op);
+            }
         }
-        if state.is_complete(part) {
+        if known {
             state.log_changes(touched, newest);
         } else {
             state.newest = (state.newest + 1).max(newest);
@@ -248,6 +254,19 @@ impl State {
     /// What a part held last.
     pub(super) fn known(&self, part: usize) -> Vec<Uuid> {
         self.entries.get(part).map(|all| all.iter().copied().collect()).unwrap_or_default()
+    }
+
+    /// Takes in an entry of which nobody has to be told.
+    pub(super) fn take_in_quietly(&mut self, part: usize, op: Op) {
+        match op {
+            Op::Put(uuid, Some(node)) => {
+                if let Some(all) = self.entries.get_mut(part) {
+                    all.insert(uuid);
+                }
+                self.model.put_quietly(uuid, node);
+            }
+            other => drop(self.take_in(part, other)),
+        }
     }
 
     /// Takes in what became of an entry.

@@ -164,7 +164,7 @@ impl Session<'_> {
             {
                 let mut state = self.feed.locked();
                 for (uuid, node) in listed {
-                    state.take_in(number, Op::Put(uuid, node));
+                    state.take_in_quietly(number, Op::Put(uuid, node));
                 }
             }
             if blind {
