@@ -108,7 +108,7 @@ fn every_change_is_seen_soon() {
     mosh.run(["getent", "passwd", "dora"]).exit(2);
     mosh.run(["id", "ana"]).success();
     mosh.run(["getent", "group", "radio"]).success();
-    slapd.add(&LdapLogin::new("dora", 20_004).capability("shell").ldif()).success();
+    slapd.add_entries(&LdapLogin::new("dora", 20_004).capability("shell").ldif()).success();
     soon("a new login is there", &|mosh| mosh.run(["getent", "passwd", "dora"]).ok());
     slapd
         .modify(
@@ -158,7 +158,7 @@ fn a_server_that_is_killed_stopped_or_back_is_noticed() {
     servers[0].pause();
     look("the first is stopped");
     look("and again");
-    servers[1].add(&LdapLogin::new("eva", 20_005).capability("shell").ldif()).success();
+    servers[1].add_entries(&LdapLogin::new("eva", 20_005).capability("shell").ldif()).success();
     mosh.wait_until("a change at the second is seen", Duration::from_secs(10), |mosh| {
         mosh.run(["getent", "passwd", "eva"]).ok()
     });
@@ -288,7 +288,7 @@ fn a_server_without_synchronisation_is_polled() {
     let slapd = mosh.slapd(&world());
     start(&mosh, &[slapd], "feed = \"poll\"\npoll = \"200ms\"\npoll_removed = \"1s\"");
     mosh.run(["getent", "passwd", "dora"]).exit(2);
-    slapd.add(&LdapLogin::new("dora", 20_004).capability("shell").ldif()).success();
+    slapd.add_entries(&LdapLogin::new("dora", 20_004).capability("shell").ldif()).success();
     mosh.wait_until("a new login is there", SOON, |mosh| mosh.run(["getent", "passwd", "dora"]).ok());
     slapd.remove("uid=dora,ou=logins,dc=example,dc=org").success();
     mosh.wait_until("a removed login is gone", SOON, |mosh| mosh.run(["getent", "passwd", "dora"]).status == Some(2));

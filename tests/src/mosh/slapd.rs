@@ -100,7 +100,7 @@ impl<'m> Slapd<'m> {
     }
 
     /// Adds entries, as root of the machine.
-    pub fn add(self, ldif: &str) -> Output {
+    pub fn add_entries(self, ldif: &str) -> Output {
         self.mosh.call(["ldapadd", "-Q", "-Y", "EXTERNAL", "-H", &self.ldapi()]).stdin(ldif).run()
     }
 
@@ -208,7 +208,7 @@ impl Mosh {
         };
         let first = self.slapd_with(1, "", &format!("{}olcMultiProvider: TRUE\n", provider(2)));
         let second = self.slapd_with(2, "", &format!("{}olcMultiProvider: TRUE\n", provider(1)));
-        first.add(entries).success();
+        first.add_entries(entries).success();
         let count = entries.matches("dn: ").count();
         self.wait_until("the second slapd has all entries", Duration::from_secs(20), |mosh| {
             let listed = mosh.run([
