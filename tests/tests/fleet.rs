@@ -40,11 +40,6 @@ fn every_host_of_a_fleet_on_mariadb_sees_every_change() {
     run(Kind::MariaDb);
 }
 
-#[test]
-fn every_host_of_a_fleet_on_slapd_sees_every_change() {
-    run(Kind::Slapd);
-}
-
 fn run(kind: Kind) {
     let folder = std::env::var("FLEET").ok();
     let (hosts, changes, idle) = if folder.is_some() { (20, 3000, 60) } else { (4, 150, 0) };

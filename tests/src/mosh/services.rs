@@ -151,6 +151,14 @@ impl Mosh {
         self.running.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((script.to_string(), running));
     }
 
+    /// Programs in the background that a test has ended are no mistake.
+    pub(super) fn forget_ended(&self) {
+        self.running
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .retain_mut(|(_, running)| running.alive());
+    }
+
     /// Waits until something listens on this port.
     ///
     /// # Panics

@@ -119,6 +119,7 @@ impl<'m> Slapd<'m> {
     pub fn kill(self) {
         self.signal("KILL");
         self.mosh.wait_until("slapd has ended", Duration::from_secs(10), |_| !self.alive());
+        self.mosh.forget_ended();
     }
 
     /// Stops it in mid-air: connections are taken by the kernel, nothing answers.
