@@ -1,8 +1,8 @@
 //! Replica mode: the whole public directory, published as files that every program maps (`docs/snapshot.md`).
 //!
-//! One thread owns the publisher ([`owner`]). The feed's follower brings it what has changed ([`batch`]); where a list of changes will not do,
-//! everything is read anew beside it ([`load`]) while what is published goes on being published. What this server's own accounts and rules say
-//! is applied before anything is published ([`entry`]): a reader of the files needs to know no other file.
+//! One thread owns the publisher (`owner`). The feed's follower brings it what has changed (`batch`); where a list of changes will not do,
+//! everything is read anew beside it (`load`) while what is published goes on being published. What this server's own accounts and rules say
+//! is applied before anything is published (`entry`): a reader of the files needs to know no other file.
 
 mod batch;
 mod compare;

@@ -93,7 +93,7 @@ pub fn pair<'a>(base: View<'a>, delta: View<'a>, step: &mut dyn FnMut(usize)) ->
     faults.ok(())
 }
 
-/// How many bytes the steps of [`file`] and, for a base below a delta, of [`pair`] add up to: about.
+/// How many bytes the steps of [`file()`] and, for a base below a delta, of [`pair`] add up to: about.
 #[must_use]
 pub fn work(bytes: usize) -> u64 {
     2 * bytes as u64

@@ -55,7 +55,7 @@ Examples:
     },
     /// Let a removal through that identityd holds back because so many logins would vanish at once. Shows them and asks first.
     ///
-    /// identityd goes on publishing nothing until the directory has them again, or this is said. The bound is max_removed in [snapshot].
+    /// identityd goes on publishing nothing until the directory has them again, or this is said. The bound is max_removed in the section snapshot.
     Accept {
         /// Do not ask.
         #[arg(long)]

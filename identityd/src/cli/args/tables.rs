@@ -25,10 +25,10 @@ pub struct SchemaArgs {
     /// Of which kind of directory; without it, the configured one.
     #[arg(long = "type", value_name = "TYPE")]
     pub kind: Option<SchemaKind>,
-    /// The server; without it, the first of [directory] servers.
+    /// The server; without it, the first server of the section directory.
     #[arg(long, value_name = "HOST[:PORT]|SOCKET")]
     pub server: Option<String>,
-    /// An account that may make tables, triggers, procedures and users; without it, [directory] admin_user (enough to check).
+    /// An account that may make tables, triggers, procedures and users; without it, admin_user of the section directory (enough to check).
     #[arg(long, value_name = "USER")]
     pub user: Option<String>,
     /// The file with its password on the first line (root's, mode 0600); without it, none, or that of admin_user.
@@ -59,7 +59,7 @@ pub enum DirectoryCommand {
 /// From where to where.
 #[derive(Debug, Args)]
 pub struct CopyArgs {
-    /// sqlite:FILE, or a configuration with a [directory], such as /etc/identityd/identityd.toml.
+    /// sqlite:FILE, or a configuration with a section directory, such as /etc/identityd/identityd.toml.
     #[arg(long, value_name = "DIRECTORY")]
     pub from: String,
     /// The same for the new one. An embedded one is created; tables on a server are made before with `identityctl schema apply`.
