@@ -84,7 +84,7 @@ storm: test-deps build ## 200,000 look-ups while logins change and identityd is 
 	@tests/prepare && KEEP=yes tests/stage
 	STORM=200000 $(CARGO) test --locked --release -p tests --test storm -- --nocapture
 
-fleet: test-deps build ## 20 hosts on one MariaDB and on one slapd: from a write to every host, and what idle hosts cost
+fleet: test-deps build ## 20 hosts on one MariaDB: from a write to every host, and what idle hosts cost
 	@tests/prepare && KEEP=yes tests/stage
 	FLEET=docs/benchmarks $(CARGO) test --locked --release -p tests --test fleet -- --nocapture --test-threads 1
 

@@ -6,7 +6,8 @@
 //! transaction began until identityd confirmed its successor: the reply Done to Refresh, which promises that the change is visible. So:
 //! - the old value is accepted while the change is under way, and a wrong answer in any call that began after the confirmation;
 //! - NOTFOUND for a login that exists, or a login that was never there, is a wrong answer; so is one field of another entry;
-//! - "could not be found out" (UNAVAIL) is never wrong, and is counted. Only the others count towards the number of look-ups.
+//! - "could not be found out" (UNAVAIL) is never wrong, and is counted. Only the others count towards the number of look-ups. That there is none once a snapshot is
+//!   published is not demanded yet.
 //!
 //! A restart changes nothing in this: an identityd that starts after a confirmation reads a database in which the change is committed, and
 //! the lock of the state directory keeps the old one and the new one from answering at the same time.
