@@ -1,14 +1,24 @@
 //! A publisher that is ended at every single operation, and files that are broken behind its back: what readers find is always one of
 //! the states that were published, whole.
 
-use super::files::{Gate, Step};
-use super::*;
-use schema::snapshot::Answer;
-use schema::snapshot::changes::Owned;
-use schema::snapshot::view::Kind;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+use schema::snapshot::Answer;
+use schema::snapshot::changes::{Change, Owned};
+use schema::snapshot::control::{NOTHING, RETIRED, Visibility};
+use schema::snapshot::layout::Pair;
+use schema::snapshot::pair::Snapshot;
+use schema::snapshot::verify;
+use schema::snapshot::view::Kind;
+use schema::snapshot::write::{WriteError, Writer};
+
+use super::base::map;
+use super::files::{ControlPage, Gate, Open, Room, Step};
+use super::{Places, PublishError, Publisher, SnapshotFile};
 
 const DIRECTORY: [u8; 16] = [5; 16];
 
