@@ -88,11 +88,11 @@ fleet: test-deps build ## 20 hosts on one MariaDB: from a write to every host, a
 	@tests/prepare && KEEP=yes tests/stage
 	FLEET=docs/benchmarks $(CARGO) test --locked --release -p tests --test fleet -- --nocapture --test-threads 1
 
-bench: test-deps build ## measure this and its peers, write docs/benchmarks (25 minutes; SIZES="1000" PEERS="files sss" for a part)
+bench: test-deps build ## measure this and its peers, write docs/benchmarks (30 minutes; SIZES="1000" PEERS="files sss" for a part)
 	@tests/prepare && KEEP=yes tests/stage && PACKAGES=tests/packages.bench TEST_ROOT='$(or $(BENCH_ROOT),$(TARGET)/bench-root)' tests/prepare
 	$(CARGO) build --locked --release -p tests --bins
-	TEST_ROOT='$(or $(BENCH_ROOT),$(TARGET)/bench-root)' TEST_SCRATCH='$(TARGET)/bench-scratch' $(RELEASE)/bench docs/benchmarks
 	$(if $(SIZES)$(PEERS),,BENCH=docs/benchmarks $(CARGO) test --locked --release -p tests --test bench -- --nocapture)
+	TEST_ROOT='$(or $(BENCH_ROOT),$(TARGET)/bench-root)' TEST_SCRATCH='$(TARGET)/bench-scratch' $(RELEASE)/bench docs/benchmarks
 
 up: ## on a bare Debian: install, wire, start, import the sample (or FROM=DIR), show it
 	@packaging/up $(if $(FROM),'$(FROM)')

@@ -1,29 +1,59 @@
-//! The plots, as SVG: lines over the number of logins with both axes logarithmic, and bars.
+//! The plots, as SVG: lines over the number of logins with both axes logarithmic, and bars. They follow the reader's light or dark setting.
 
 use std::fmt::Write as _;
 
-const WIDTH: f64 = 760.0;
-const HEIGHT: f64 = 440.0;
-const LEFT: f64 = 80.0;
-const RIGHT: f64 = 200.0;
-const TOP: f64 = 40.0;
-const BOTTOM: f64 = 50.0;
-const COLOURS: [&str; 10] =
-    ["#777777", "#d62728", "#ff9896", "#1f77b4", "#17becf", "#9467bd", "#2ca02c", "#ff7f0e", "#bcbd22", "#8c564b"];
+const WIDTH: f64 = 820.0;
+const HEIGHT: f64 = 470.0;
+const LEFT: f64 = 92.0;
+const RIGHT: f64 = 210.0;
+const TOP: f64 = 58.0;
+const BOTTOM: f64 = 56.0;
+/// From one label to the next below it.
+const LABEL: f64 = 16.0;
+/// Height of a bar with its gap.
+const BAR: f64 = 22.0;
 
 /// One line of a plot.
 #[derive(Debug)]
 pub(super) struct Series<'a> {
     pub(super) label: &'a str,
-    /// Logins and nanoseconds, ascending.
+    pub(super) colour: &'a str,
+    /// A variant of another line.
+    pub(super) dashed: bool,
+    /// Number of logins and value, ascending.
     pub(super) points: Vec<(f64, f64)>,
 }
 
-fn head(title: &str) -> String {
+/// What a plot says about itself.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Words<'a> {
+    pub(super) title: &'a str,
+    /// What stands at the left axis.
+    pub(super) axis: &'a str,
+    /// The label of 10 to this power.
+    pub(super) unit: fn(i32) -> String,
+}
+
+/// The name of a time of 10^power nanoseconds: 1 ns, 10 ns … 1 s.
+pub(super) fn time(power: i32) -> String {
+    let unit = ["ns", "µs", "ms", "s"][usize::try_from(power / 3).unwrap_or(0).min(3)];
+    format!("{} {unit}", 10_i32.pow(u32::try_from(power % 3).unwrap_or(0)))
+}
+
+/// The name of a rate of 10^power a second: 1, 10 … 1 thousand, 1 million.
+pub(super) fn rate(power: i32) -> String {
+    let unit = ["", " thousand", " million"][usize::try_from(power / 3).unwrap_or(0).min(2)];
+    format!("{}{unit}", 10_i32.pow(u32::try_from(power % 3).unwrap_or(0)))
+}
+
+fn head(height: f64, title: &str) -> String {
     format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{HEIGHT}\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" \
-         font-family=\"sans-serif\" font-size=\"12\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n\
-         <text x=\"{LEFT}\" y=\"22\" font-size=\"15\">{title}</text>\n"
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{height}\" viewBox=\"0 0 {WIDTH} {height}\" \
+         font-family=\"sans-serif\" font-size=\"12\">\n\
+         <style>.paper {{ fill: #ffffff }} text {{ fill: #24292f }} .grid {{ stroke: #d8dee4 }}\n\
+         @media (prefers-color-scheme: dark) {{ .paper {{ fill: #0d1117 }} text {{ fill: #e6edf3 }} .grid {{ stroke: #30363d }} }}</style>\n\
+         <rect class=\"paper\" width=\"100%\" height=\"100%\"/>\n\
+         <text x=\"{LEFT}\" y=\"24\" font-size=\"15\" font-weight=\"bold\">{title}</text>\n"
     )
 }
 
@@ -31,19 +61,13 @@ fn text(svg: &mut String, x: f64, y: f64, anchor: &str, words: &str) {
     let _ = writeln!(svg, "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{words}</text>");
 }
 
-fn line(svg: &mut String, from: (f64, f64), to: (f64, f64), colour: &str) {
+fn grid(svg: &mut String, from: (f64, f64), to: (f64, f64)) {
     let ((x1, y1), (x2, y2)) = (from, to);
-    let _ = writeln!(svg, "<line x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\" stroke=\"{colour}\"/>");
+    let _ = writeln!(svg, "<line class=\"grid\" x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\"/>");
 }
 
-/// 1 ns, 10 ns … 1 s.
-fn time(power: i32) -> String {
-    let unit = ["ns", "µs", "ms", "s"][usize::try_from(power / 3).unwrap_or(0).min(3)];
-    format!("{} {unit}", 10_i32.pow(u32::try_from(power % 3).unwrap_or(0)))
-}
-
-/// Time over number of logins.
-pub(super) fn lines(title: &str, series: &[Series<'_>]) -> Option<String> {
+/// A value over the number of logins. `None` where there is nothing to draw.
+pub(super) fn lines(words: Words<'_>, series: &[Series<'_>]) -> Option<String> {
     let all = || series.iter().flat_map(|one| one.points.iter());
     let power = |value: f64| value.max(1.0).log10();
     let (low, high) = (
@@ -54,72 +78,87 @@ pub(super) fn lines(title: &str, series: &[Series<'_>]) -> Option<String> {
     let (first, last) =
         (all().map(|point| power(point.0)).reduce(f64::min)?, all().map(|point| power(point.0)).reduce(f64::max)?);
     let span = (last - first).max(1.0);
-    let x = |logins: f64| LEFT + (power(logins) - first) / span * (WIDTH - LEFT - RIGHT);
-    let y = |ns: f64| HEIGHT - BOTTOM - (power(ns) - low) / (high - low) * (HEIGHT - TOP - BOTTOM);
-    let mut svg = head(title);
+    let x = |logins: f64| LEFT + 12.0 + (power(logins) - first) / span * (WIDTH - LEFT - RIGHT - 24.0);
+    let y = |value: f64| HEIGHT - BOTTOM - (power(value) - low) / (high - low) * (HEIGHT - TOP - BOTTOM);
+    let mut svg = head(HEIGHT, words.title);
+    text(&mut svg, LEFT, 42.0, "start", words.axis);
     for step in low as i32..=high as i32 {
         let at = y(10_f64.powi(step));
-        line(&mut svg, (LEFT, at), (WIDTH - RIGHT, at), "#dddddd");
-        text(&mut svg, LEFT - 8.0, at + 4.0, "end", &time(step));
+        grid(&mut svg, (LEFT, at), (WIDTH - RIGHT, at));
+        text(&mut svg, LEFT - 8.0, at + 4.0, "end", &(words.unit)(step));
     }
     let mut sizes: Vec<_> = all().map(|point| point.0).collect();
     sizes.sort_by(f64::total_cmp);
     sizes.dedup();
     for size in sizes {
-        line(&mut svg, (x(size), TOP), (x(size), HEIGHT - BOTTOM), "#eeeeee");
-        text(&mut svg, x(size), HEIGHT - BOTTOM + 18.0, "middle", &super::report::thousands(size));
+        grid(&mut svg, (x(size), TOP), (x(size), HEIGHT - BOTTOM));
+        text(&mut svg, x(size), HEIGHT - BOTTOM + 20.0, "middle", &super::report::thousands(size));
     }
-    text(&mut svg, (LEFT + WIDTH - RIGHT) / 2.0, HEIGHT - 12.0, "middle", "logins");
-    // Labels at the right end of each line, pushed apart.
-    let mut labels: Vec<_> =
-        series.iter().enumerate().filter_map(|(at, one)| Some((y(one.points.last()?.1), at))).collect();
-    labels.sort_by(|left, right| left.0.total_cmp(&right.0));
-    let mut free = TOP;
-    for (wanted, at) in labels {
-        let (one, colour) = (&series[at], COLOURS[at % COLOURS.len()]);
+    text(&mut svg, f64::midpoint(LEFT, WIDTH - RIGHT), HEIGHT - 14.0, "middle", "logins");
+    for (one, label) in series.iter().zip(labels(series, &y)) {
+        let (colour, dash) = (one.colour, if one.dashed { " stroke-dasharray=\"6 4\"" } else { "" });
         let path: Vec<_> = one.points.iter().map(|point| format!("{:.1},{:.1}", x(point.0), y(point.1))).collect();
         let _ = writeln!(
             svg,
-            "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>",
+            "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2.5\"{dash}/>",
             path.join(" ")
         );
         for point in &one.points {
-            let _ =
-                writeln!(svg, "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"3\" fill=\"{colour}\"/>", x(point.0), y(point.1));
+            let (x, y) = (x(point.0), y(point.1));
+            let _ = writeln!(svg, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3.5\" fill=\"{colour}\"/>");
         }
-        let label = wanted.max(free);
-        free = label + 15.0;
-        line(&mut svg, (WIDTH - RIGHT + 8.0, label), (WIDTH - RIGHT + 24.0, label), colour);
-        text(&mut svg, WIDTH - RIGHT + 30.0, label + 4.0, "start", one.label);
+        let (from, to) = (WIDTH - RIGHT + 8.0, WIDTH - RIGHT + 28.0);
+        let _ = writeln!(
+            svg,
+            "<line x1=\"{from:.1}\" y1=\"{label:.1}\" x2=\"{to:.1}\" y2=\"{label:.1}\" stroke=\"{colour}\" stroke-width=\"2.5\"{dash}/>"
+        );
+        text(&mut svg, to + 6.0, label + 4.0, "start", one.label);
     }
     svg.push_str("</svg>\n");
     Some(svg)
 }
 
+/// Where each label stands: at the right end of its line, pushed apart, none below the plot.
+fn labels(series: &[Series<'_>], y: &dyn Fn(f64) -> f64) -> Vec<f64> {
+    let mut places: Vec<f64> = series.iter().map(|one| one.points.last().map_or(TOP, |point| y(point.1))).collect();
+    let mut order: Vec<usize> = (0..places.len()).collect();
+    order.sort_by(|&left, &right| places[left].total_cmp(&places[right]));
+    let mut free = TOP;
+    for &at in &order {
+        places[at] = places[at].max(free);
+        free = places[at] + LABEL;
+    }
+    let mut lowest = HEIGHT - BOTTOM;
+    for &at in order.iter().rev() {
+        places[at] = places[at].min(lowest);
+        lowest = places[at] - LABEL;
+    }
+    places
+}
+
 /// Bars of MiB: private memory, and behind it what is mapped and shared.
 pub(super) fn bars(title: &str, rows: &[(String, f64, f64)]) -> Option<String> {
     let most = rows.iter().map(|row| row.1 + row.2).reduce(f64::max)?.max(1.0);
-    let height = ((HEIGHT - TOP - BOTTOM) / rows.len() as f64).min(28.0);
-    let left = 230.0;
-    let scale = (WIDTH - left - 150.0) / most;
-    let mut svg = head(title);
+    let left = 250.0;
+    let scale = (WIDTH - left - 130.0) / most;
+    let mut svg = head(TOP + BAR * rows.len() as f64 + 16.0, title);
+    text(&mut svg, LEFT, 42.0, "start", "MiB: private (red) + mapped data that all readers share (blue)");
     for (at, (label, private, mapped)) in rows.iter().enumerate() {
-        let y = TOP + height * at as f64;
-        text(&mut svg, left - 8.0, y + height * 0.65, "end", label);
+        let y = BAR.mul_add(at as f64, TOP + 4.0);
+        text(&mut svg, left - 8.0, y + 14.0, "end", label);
         let mut x = left;
-        for (value, colour) in [(private, "#d62728"), (mapped, "#aec7e8")] {
+        for (value, colour) in [(private, "#e5383b"), (mapped, "#58a6ff")] {
             let width = value * scale;
+            let height = BAR - 6.0;
             let _ = writeln!(
                 svg,
-                "<rect x=\"{x:.1}\" y=\"{:.1}\" width=\"{width:.1}\" height=\"{:.1}\" fill=\"{colour}\"/>",
-                y + 2.0,
-                height - 4.0
+                "<rect x=\"{x:.1}\" y=\"{:.1}\" width=\"{width:.1}\" height=\"{height:.1}\" fill=\"{colour}\"/>",
+                y + 2.0
             );
             x += width;
         }
-        text(&mut svg, x + 6.0, y + height * 0.65, "start", &format!("{private:.1} + {mapped:.1}"));
+        text(&mut svg, x + 6.0, y + 14.0, "start", &format!("{private:.1} + {mapped:.1}"));
     }
-    text(&mut svg, left, HEIGHT - 16.0, "start", "MiB: private (red) + mapped data that all readers share (blue)");
     svg.push_str("</svg>\n");
     Some(svg)
 }

@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use crate::Mosh;
 
-use super::setup;
+use super::measure::Pace;
 use super::table::{Row, Table};
+use super::{BenchError, setup};
 
 /// What the machine is, before anything runs; and what a load from its memory costs.
-pub(super) fn collect(table: &mut Table) {
+pub(super) fn collect(table: &mut Table, pace: Pace) -> Result<(), BenchError> {
+    let mosh = Mosh::builder().without_daemon().start()?;
     table.forget("machine", 0);
     let mut fact = |name: &str, text: &str| table.push(Row::absent("machine", 0, name, "", text.trim()));
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
@@ -20,7 +22,8 @@ pub(super) fn collect(table: &mut Table) {
     fact("kernel", &read("/proc/sys/kernel/osrelease"));
     let memory = read("/proc/meminfo").split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0);
     fact("memory", &format!("{} GiB", memory / (1 << 20)));
-    let Ok(mosh) = Mosh::builder().without_daemon().start() else { return };
+    let asked = |name: &str| std::env::var(name).map(|value| format!(" {name}='{value}'")).unwrap_or_default();
+    fact("command", &format!("make bench{}{}{}", asked("SIZES"), asked("PEERS"), asked("BENCH_ALL")));
     fact("date", mosh.run(["date", "-u", "+%Y-%m-%d %H:%M UTC"]).text());
     fact("identityd", mosh.run(["identityd", "--version"]).text());
     let packages = [
@@ -46,6 +49,9 @@ pub(super) fn collect(table: &mut Table) {
             fact(path.rsplit('/').next().unwrap_or(path), &format!("{bytes} bytes"));
         }
     }
+    if !pace.chase {
+        return Ok(());
+    }
     setup::programs(&mosh);
     for line in mosh.run(["chase"]).stdout.lines() {
         let Some((kib, ns)) = line.split_once(' ') else { continue };
@@ -53,6 +59,7 @@ pub(super) fn collect(table: &mut Table) {
             table.push(Row::new("machine", 0, &format!("chase {kib}"), "", ns, "ns"));
         }
     }
+    Ok(())
 }
 
 pub(super) fn finish(table: &mut Table, took: Duration) {

@@ -1,38 +1,82 @@
 //! What is measured of each peer, by the programs in `tests/c/bench`, inside its machine.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::Mosh;
 
 use super::peer::Peer;
-use super::table::Row;
-use super::{ours, setup};
+use super::progress::Progress;
+use super::table::{Row, Table};
+use super::{BenchError, ours, setup};
 
-/// Files of distinct owners in the folder that `ls -l` lists.
-const FILES: u32 = 10_000;
-/// Milliseconds for each of the five rounds of one kind of look-up.
-const ROUND: u32 = 40;
+/// How much time goes into each figure.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pace {
+    /// Milliseconds for each of the five rounds of one kind of look-up.
+    round: u32,
+    /// Milliseconds for each of the three rounds of so many threads.
+    threads: u32,
+    /// Processes that are started for one figure.
+    processes: u32,
+    /// Files of distinct owners in the folder that `ls -l` lists.
+    files: u32,
+    /// Changes whose way is followed, at 100,000 logins and at other sizes, and the seconds that this may take.
+    changes: (u32, u32),
+    change_seconds: u32,
+    /// Whether the memory of this machine is measured.
+    pub(super) chase: bool,
+}
+
+impl Pace {
+    pub(super) const FULL: Self = Self {
+        round: 40,
+        threads: 300,
+        processes: 200,
+        files: 10_000,
+        changes: (1000, 300),
+        change_seconds: 60,
+        chase: true,
+    };
+    pub(super) const SMOKE: Self =
+        Self { round: 1, threads: 5, processes: 3, files: 100, changes: (3, 3), change_seconds: 10, chase: false };
+}
 
 /// Where rows go, with what they have in common.
-pub(super) struct Rows {
+#[derive(Debug)]
+pub(super) struct Rows<'t> {
     pub(super) peer: Peer,
     pub(super) size: u32,
     pub(super) over: u32,
-    pub(super) all: Vec<Row>,
+    pace: Pace,
+    table: &'t mut Table,
+    file: &'t Path,
+    progress: &'t Progress,
 }
 
-impl Rows {
+impl<'t> Rows<'t> {
+    pub(super) fn new(
+        peer: Peer,
+        size: u32,
+        pace: Pace,
+        table: &'t mut Table,
+        file: &'t Path,
+        progress: &'t Progress,
+    ) -> Self {
+        Self { peer, size, over: size, pace, table, file, progress }
+    }
+
     pub(super) fn put(&mut self, measure: &str, level: &str, value: f64, p99: Option<f64>, unit: &str) {
         let row = Row::new(self.peer.key(), self.size, measure, level, value, unit);
-        self.all.push(Row { p99, over: Some(self.over), ..row });
+        self.table.push(Row { p99, over: Some(self.over), ..row });
     }
 
     pub(super) fn none(&mut self, measure: &str, level: &str, why: &str) {
-        self.all.push(Row::absent(self.peer.key(), self.size, measure, level, why));
+        self.table.push(Row::absent(self.peer.key(), self.size, measure, level, why));
     }
 
     pub(super) fn value(&self, measure: &str, level: &str) -> Option<f64> {
-        self.all.iter().find(|row| row.measure == measure && row.level == level)?.value
+        self.table.value(self.peer.key(), self.size, measure, level)
     }
 
     /// Lines of "WORD P50 P99", as the programs print them.
@@ -46,45 +90,50 @@ impl Rows {
             }
         }
     }
+
+    /// Runs one step; what it has measured is on the disk before the next begins.
+    fn step(&mut self, name: &str, step: impl FnOnce(&mut Self)) -> Result<(), BenchError> {
+        self.progress.stage(name);
+        step(self);
+        self.table.write(self.file)
+    }
 }
 
 /// All measures of one peer with so many logins.
-pub(super) fn all(peer: Peer, size: u32) -> Vec<Row> {
-    let mosh = match Mosh::builder().without_daemon().start() {
-        Ok(mosh) => mosh,
-        Err(refusal) => return vec![Row::absent(peer.key(), size, "all", "", &refusal.to_string())],
-    };
-    let mut rows = Rows { peer, size, over: size, all: Vec::new() };
+pub(super) fn all(rows: &mut Rows<'_>) -> Result<(), BenchError> {
+    let peer = rows.peer;
+    let mosh = Mosh::builder().without_daemon().start()?;
     setup::programs(&mosh);
-    let started = Instant::now();
-    setup::start(&mosh, peer, size);
-    rows.put("fill", "", started.elapsed().as_secs_f64(), None, "s");
-    setup::name_service(&mosh, peer.service());
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let now = mosh.run(["date", "-u", "+%Y-%m-%d %H:%M"]);
+    rows.none("begun", "", &format!("{} load {}", now.text(), load.split(' ').next().unwrap_or_default()));
+    rows.step("filling", |rows| {
+        let started = Instant::now();
+        setup::start(&mosh, peer, rows.size);
+        rows.put("fill", "", started.elapsed().as_secs_f64(), None, "s");
+        setup::name_service(&mosh, peer.service());
+    })?;
     if peer == Peer::SssList {
         // Only the list and what it costs are another than without.
-        list(&mosh, &mut rows);
-        memory(&mosh, &mut rows);
-        return rows.all;
+        rows.step("listing", |rows| list(&mosh, rows))?;
+        return rows.step("memory", |rows| memory(&mosh, rows));
     }
-    warm(&mosh, &mut rows);
+    rows.step("comparing answers", |rows| warm(&mosh, rows))?;
     for level in peer.levels() {
-        time(&mosh, &mut rows, level, ROUND, "");
+        rows.step("look-ups", |rows| time(&mosh, rows, level))?;
     }
-    threads(&mosh, &mut rows);
-    list(&mosh, &mut rows);
-    processes(&mosh, &mut rows);
-    if peer != Peer::Empty {
-        memory(&mosh, &mut rows);
-        visibility(&mosh, &mut rows);
-    }
+    rows.step("threads", |rows| threads(&mosh, rows))?;
+    rows.step("listing", |rows| list(&mosh, rows))?;
+    rows.step("processes", |rows| processes(&mosh, rows))?;
+    rows.step("memory", |rows| memory(&mosh, rows))?;
+    rows.step("changes", |rows| visibility(&mosh, rows))?;
     if peer.is_ours() {
-        ours::more(&mosh, &mut rows);
+        rows.step("starts", |rows| ours::more(&mosh, rows))?;
     }
-    offline(&mosh, &mut rows);
-    rows.all
+    rows.step("offline", |rows| offline(&mosh, rows))
 }
 
-fn look(mosh: &Mosh, what: &str, level: &str, service: &str, rows: &Rows, rest: &str) -> String {
+fn look(mosh: &Mosh, what: &str, level: &str, service: &str, rows: &Rows<'_>, rest: &str) -> String {
     let (size, over) = (rows.size, rows.over);
     let line = format!("look {what} {level} {service} {size} {over} {rest}");
     let output = mosh.call(["/bin/sh", "-c", &line]).limit(Duration::from_secs(300)).run();
@@ -92,7 +141,7 @@ fn look(mosh: &Mosh, what: &str, level: &str, service: &str, rows: &Rows, rest: 
 }
 
 /// Every field of every answer is compared here; then only what tells two logins apart.
-fn warm(mosh: &Mosh, rows: &mut Rows) {
+fn warm(mosh: &Mosh, rows: &mut Rows<'_>) {
     if rows.peer == Peer::Empty {
         return;
     }
@@ -102,87 +151,107 @@ fn warm(mosh: &Mosh, rows: &mut Rows) {
     let mut words = text.split_whitespace().skip(1);
     let (asked, took) =
         (words.next().and_then(|word| word.parse().ok()), words.next().and_then(|word| word.parse().ok()));
+    let miss = words.next().and_then(|word| word.parse().ok());
     let (Some(asked), Some(took)) = (asked, took) else { panic!("{} answers wrongly: {text}", rows.peer.label()) };
-    let asked: u32 = asked;
+    let (asked, took): (u32, f64) = (asked, took);
     // Only a peer that keeps what it was asked for is limited to that.
     if matches!(rows.peer, Peer::Sss | Peer::SssList | Peer::Nscd | Peer::SssNoCache) {
         rows.over = asked.max(1);
     }
-    rows.put("warm", "", took, None, "s");
     if asked > 0 {
         rows.put("cold", "", f64::from(1_000_000) * took / f64::from(asked), None, "us for name uid and groups");
     }
+    if let Some(us) = miss {
+        rows.put("cold miss", "", us, None, "us");
+    }
 }
 
-fn time(mosh: &Mosh, rows: &mut Rows, level: &str, round: u32, prefix: &str) {
-    let service = rows.peer.service();
+fn time(mosh: &Mosh, rows: &mut Rows<'_>, level: &str) {
+    let (service, round) = (rows.peer.service(), rows.pace.round);
     let kinds = "hot_name name hot_uid uid hot_groups groups largest";
     let mut text = look(mosh, "time", level, service, rows, &format!("{round} {kinds}"));
     let nobody = if service == "empty" { "absent" } else { service };
     text += &look(mosh, "time", level, nobody, rows, &format!("{round} miss"));
-    rows.take(prefix, level, "ns", &text);
+    rows.take("", level, "ns", &text);
 }
 
-fn threads(mosh: &Mosh, rows: &mut Rows) {
-    let text = look(mosh, "threads", rows.peer.level(), rows.peer.service(), rows, "300 1 4 16");
+fn threads(mosh: &Mosh, rows: &mut Rows<'_>) {
+    let rest = format!("{} 1 4 16", rows.pace.threads);
+    let text = look(mosh, "threads", rows.peer.level(), rows.peer.service(), rows, &rest);
     rows.take("", rows.peer.level(), "look-ups/s", &text);
 }
 
-fn list(mosh: &Mosh, rows: &mut Rows) {
+fn list(mosh: &Mosh, rows: &mut Rows<'_>) {
     if rows.peer == Peer::Empty {
         return;
     }
     let level = rows.peer.level();
+    if matches!(rows.peer, Peer::Sss | Peer::SssNoCache) {
+        rows.none("list", level, "nothing without enumerate");
+        return;
+    }
     let text = look(mosh, "list", level, rows.peer.service(), rows, "");
     rows.take("", level, "ms", &text);
 }
 
+/// p50 and p99 in µs, as `fresh` prints them.
+fn fresh(mosh: &Mosh, rows: &mut Rows<'_>, measure: &str, arguments: &str) {
+    let line = format!("fresh {arguments}");
+    let output = mosh.call(["/bin/sh", "-c", &line]).limit(Duration::from_secs(120)).run();
+    let words: Vec<f64> = output.stdout.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+    match words.as_slice() {
+        [p50, p99] if output.ok() => rows.put(measure, "nsswitch", *p50, Some(*p99), "us"),
+        _ => rows.none(measure, "nsswitch", output.stderr.lines().next().unwrap_or("failed")),
+    }
+}
+
 /// Through nsswitch.conf, as every new process does it.
-fn processes(mosh: &Mosh, rows: &mut Rows) {
+fn processes(mosh: &Mosh, rows: &mut Rows<'_>) {
     let slow = rows.value("name", rows.peer.level()).is_none_or(|ns| ns > 2e6);
-    let count = if slow { 10 } else { 200 };
+    let count = if slow { rows.pace.processes.min(10) } else { rows.pace.processes };
     let service = rows.peer.service();
     let name = first_name(mosh, rows.size);
-    let mut numbers = |measure: &str, line: &str| {
-        let output = mosh.call(["/bin/sh", "-c", line]).limit(Duration::from_secs(120)).run();
-        let words: Vec<f64> = output.stdout.split_whitespace().filter_map(|word| word.parse().ok()).collect();
-        match words.as_slice() {
-            [p50, p99] if output.ok() => rows.put(measure, "nsswitch", *p50, Some(*p99), "us"),
-            _ => rows.none(measure, "nsswitch", output.stderr.lines().next().unwrap_or("failed")),
-        }
-    };
     if service != "files" {
-        numbers("load", &format!("fresh load libnss_{service}.so.2 {count}"));
+        fresh(mosh, rows, "load", &format!("load libnss_{service}.so.2 {count}"));
     }
-    numbers("first", &format!("fresh first {name} {count}"));
-    numbers("true", &format!("fresh run {count} /bin/true"));
-    numbers("id", &format!("fresh run {count} /usr/bin/id {name}"));
-    if rows.size < FILES || rows.peer == Peer::Empty {
+    fresh(mosh, rows, "first", &format!("first {name} {count}"));
+    if rows.peer == Peer::Extrausers {
+        // As on a server with a handful of logins: the goal of a first look-up.
+        mosh.sh("cd /var/lib/extrausers && for f in passwd group; do mv $f all.$f; tail -n 10 all.$f >$f; done")
+            .success();
+        let one = mosh.sh("tail -n 1 /var/lib/extrausers/passwd | cut -d : -f 1").success();
+        fresh(mosh, rows, "first of 10", &format!("first {} {count}", one.text()));
+        mosh.sh("cd /var/lib/extrausers && for f in passwd group; do mv all.$f $f; done").success();
+    }
+    fresh(mosh, rows, "true", &format!("run {count} /bin/true"));
+    fresh(mosh, rows, "id", &format!("run {count} /usr/bin/id {name}"));
+    ls(mosh, rows);
+}
+
+/// `ls -l` of files that have an owner each.
+fn ls(mosh: &Mosh, rows: &mut Rows<'_>) {
+    let files = rows.pace.files;
+    if rows.size < files {
         return;
     }
     // A name and a group for each file.
-    let expected = rows.value("name", "nsswitch").map(|ns| ns * 2.0 * f64::from(FILES) / 1e9);
-    if expected.is_none_or(|seconds| seconds > 8.0) {
-        let why = expected.map_or("no look-ups".into(), |seconds| format!("would take {seconds:.0} s"));
+    let expected = rows.value("name", "nsswitch").map(|ns| ns * 2.0 * f64::from(files) / 1e9);
+    let Some(expected) = expected.filter(|&seconds| seconds < 8.0) else {
+        let why = expected.map_or("no look-ups".into(), |seconds| format!("would take {seconds:.0} s and more"));
         rows.none("ls", "nsswitch", &why);
         return;
-    }
-    let files = rows.over.min(FILES);
+    };
+    let files = rows.over.min(files);
     mosh.sh(&format!("mkdir -p /tmp/owned; fresh own /tmp/owned {} {files}", rows.size)).success();
-    // A directory of 10,000 files and no names, to be taken off: ls -ln.
+    // A folder of so many files without names, to be taken off: ls -ln.
     for (measure, options) in [("ls", "-l"), ("ls-n", "-ln")] {
-        // The median of five; what takes seconds is done once.
-        let ms = if measure == "ls" && expected.is_some_and(|seconds| seconds > 0.3) {
-            let output = mosh.call(["/bin/ls", options, "/tmp/owned"]).limit(Duration::from_secs(120)).run();
-            output.ok().then_some(output.took.as_secs_f64() * 1000.0)
-        } else {
-            let output = mosh.sh(&format!("fresh run 5 /bin/ls {options} /tmp/owned"));
-            output.stdout.split_whitespace().next().and_then(|word| word.parse::<f64>().ok()).map(|us| us / 1000.0)
-        };
-        match ms {
-            Some(ms) => {
-                let row = Row::new(rows.peer.key(), rows.size, measure, "nsswitch", ms, "ms");
-                rows.all.push(Row { over: Some(files), ..row });
+        let count = if expected > 1.0 { 1 } else { 3 };
+        let line = format!("fresh run {count} /bin/ls {options} /tmp/owned");
+        let output = mosh.call(["/bin/sh", "-c", &line]).limit(Duration::from_secs(120)).run();
+        match output.stdout.split_whitespace().next().and_then(|word| word.parse::<f64>().ok()) {
+            Some(us) => {
+                let row = Row::new(rows.peer.key(), rows.size, measure, "nsswitch", us / 1000.0, "ms");
+                rows.table.push(Row { over: Some(files), ..row });
             }
             None => rows.none(measure, "nsswitch", "failed"),
         }
@@ -195,8 +264,9 @@ fn first_name(mosh: &Mosh, size: u32) -> String {
 }
 
 /// Of each daemon, in MiB: private; and what it has mapped of the files that it shares with its readers.
-fn memory(mosh: &Mosh, rows: &mut Rows) {
-    for daemon in rows.peer.daemons() {
+fn memory(mosh: &Mosh, rows: &mut Rows<'_>) {
+    let directory: &[_] = if rows.peer.asks_slapd() { &["slapd"] } else { &[] };
+    for daemon in rows.peer.daemons().iter().chain(directory) {
         let script = format!(
             r"for pid in $(pgrep -x {daemon}); do cat /proc/$pid/smaps; done | awk '
                 /^[0-9a-f]+-[0-9a-f]+ / {{ data = $6 ~ /snapshot|\/sss\/mc\/|cache\/nscd/ }}
@@ -215,11 +285,12 @@ fn memory(mosh: &Mosh, rows: &mut Rows) {
 }
 
 /// From the start of the command that writes it to the moment that a process sees it.
-fn visibility(mosh: &Mosh, rows: &mut Rows) {
-    let size = rows.size;
+fn visibility(mosh: &Mosh, rows: &mut Rows<'_>) {
+    let (size, pace) = (rows.size, rows.pace);
+    let many = if size == 100_000 { pace.changes.0 } else { pace.changes.1 };
     let (count, limit, command) = match rows.peer {
         Peer::Ours | Peer::OursSocket => (
-            if rows.peer == Peer::Ours { 1000 } else { 50 },
+            if rows.peer == Peer::Ours { many } else { many.min(50) },
             2000,
             r#"identityctl login set "$NAME" --gecos "$GECOS" >/dev/null"#,
         ),
@@ -239,7 +310,14 @@ fn visibility(mosh: &Mosh, rows: &mut Rows) {
     };
     let before = rows.peer.is_ours().then(|| ours::processor_time(mosh)).flatten();
     let output = mosh
-        .call(["/usr/local/bin/seen", &size.to_string(), &count.to_string(), &limit.to_string(), "60", command])
+        .call([
+            "/usr/local/bin/seen",
+            &size.to_string(),
+            &count.to_string(),
+            &limit.to_string(),
+            &pace.change_seconds.to_string(),
+            command,
+        ])
         .limit(Duration::from_secs(120))
         .run();
     if !output.ok() {
@@ -276,7 +354,7 @@ fn visibility(mosh: &Mosh, rows: &mut Rows) {
 }
 
 /// The directory is gone; then the peer's own daemons as well.
-fn offline(mosh: &Mosh, rows: &mut Rows) {
+fn offline(mosh: &Mosh, rows: &mut Rows<'_>) {
     if rows.peer.daemons().is_empty() {
         return;
     }
@@ -293,7 +371,7 @@ fn end(mosh: &Mosh, names: &str) {
     mosh.sh(&format!("pkill -x -KILL '{names}'; for i in $(seq 100); do pgrep -x '{names}' >/dev/null || exit 0; sleep 0.05; done; exit 1")).success();
 }
 
-fn still(mosh: &Mosh, rows: &mut Rows, prefix: &str) {
+fn still(mosh: &Mosh, rows: &mut Rows<'_>, prefix: &str) {
     let (service, level) = (rows.peer.service(), rows.peer.level());
     let mut text = String::new();
     for kind in ["hot_name", "name", "groups", "miss"] {

@@ -13,11 +13,10 @@ const DIRECTORY: &str = "/var/lib/identityd/directory.db";
 /// Fills the tables in one transaction, without the triggers, which look at each row: an import of a million logins takes minutes. One change afterwards
 /// goes through them, so that the feed has begun.
 const FILL: &str = r#"
-identityctl membership add bench >/dev/null 2>&1
 mkdir -p /tmp/fill; cd /tmp/fill
 fill passwd $N >passwd; fill group $N | cut -d : -f 1-3 >group; fill members $N >members
 sqlite3 $DB "SELECT sql || ';' FROM sqlite_master WHERE type = 'trigger'" >triggers
-sqlite3 $DB "SELECT 'DROP TRIGGER "' || name || '";' FROM sqlite_master WHERE type = 'trigger'" >drop
+sqlite3 $DB "SELECT 'DROP TRIGGER ' || name || ';' FROM sqlite_master WHERE type = 'trigger'" >drop
 cat >fill.sql <<'END'
 PRAGMA synchronous = OFF;
 PRAGMA cache_size = -500000;
@@ -45,10 +44,13 @@ cd /; rm -r /tmp/fill
 
 /// The directory, kept for the next run; then identityd.
 pub(super) fn start(mosh: &Mosh, peer: Peer, size: u32) {
-    let (kept, inside) = (setup::kept("directory.db", size), mosh.outside(DIRECTORY));
-    if !(kept.exists() && setup::copy(&kept, &inside)) {
+    mosh.run(["identityctl", "membership", "add", "bench"]).success();
+    // With other tables than before it is filled anew.
+    let tables = mosh.sh(&format!("sqlite3 {DIRECTORY} .schema | cksum | cut -d ' ' -f 1")).success();
+    let (kept, inside) = (setup::kept(&format!("{}.db", tables.text()), size), mosh.outside(DIRECTORY));
+    if !setup::restore(kept.as_deref(), &inside) {
         setup::long(mosh, &format!("N={size}\nDB={DIRECTORY}\n{FILL}"));
-        setup::copy(&inside, &kept);
+        setup::keep(&inside, kept.as_deref());
     }
     mosh.sh(&format!("rm -f {DIRECTORY}-*; chown identityd: {DIRECTORY}; chmod 600 {DIRECTORY}")).success();
     if peer == Peer::OursSocket {
@@ -96,7 +98,7 @@ pub(super) fn processor_time(mosh: &Mosh) -> Option<f64> {
 }
 
 /// Size of the files, starts, and the daemon's own counters.
-pub(super) fn more(mosh: &Mosh, rows: &mut Rows) {
+pub(super) fn more(mosh: &Mosh, rows: &mut Rows<'_>) {
     let files = mosh.sh("du -k --apparent-size /run/identityd/snapshot | tail -n 1 | cut -f 1");
     if let Ok(kib) = files.text().parse::<f64>() {
         rows.put("snapshot files", "", kib / 1024.0, None, "MiB");

@@ -61,6 +61,25 @@ impl Peer {
         }
     }
 
+    /// Its colour in the plots: legible on white and on black.
+    pub(super) fn colour(self) -> &'static str {
+        match self {
+            Self::Empty => "#8b949e",
+            Self::Ours | Self::OursSocket => "#e5383b",
+            Self::Files => "#2f81f7",
+            Self::Extrausers => "#1b9aaa",
+            Self::Nslcd => "#a371f7",
+            Self::Nscd => "#2da44e",
+            Self::Sss | Self::SssNoCache => "#fb8500",
+            Self::SssList => "#9c6644",
+        }
+    }
+
+    /// Whether another peer has the same colour; this one's lines are dashed.
+    pub(super) fn is_variant(self) -> bool {
+        matches!(self, Self::OursSocket | Self::SssNoCache)
+    }
+
     /// The NSS service that answers.
     pub(super) fn service(self) -> &'static str {
         match self {
@@ -91,6 +110,11 @@ impl Peer {
         matches!(self, Self::Ours | Self::OursSocket)
     }
 
+    /// Whether its data is in slapd.
+    pub(super) fn asks_slapd(self) -> bool {
+        matches!(self, Self::Nslcd | Self::Nscd | Self::Sss | Self::SssNoCache | Self::SssList)
+    }
+
     /// Its daemons, as /proc/PID/comm has them.
     pub(super) fn daemons(self) -> &'static [&'static str] {
         match self {
@@ -106,11 +130,28 @@ impl Peer {
     /// fast with what is in it.
     pub(super) fn warm(self, size: u32) -> (u32, u32) {
         match self {
-            Self::Sss => (size.min(10_000), 60),
+            Self::Sss => (size.min(10_000), if size > 10_000 { 60 } else { 150 }),
             Self::Nscd => (size.min(10_000), 30),
             Self::SssNoCache => (size.min(1_000), 10),
             _ => (size, 5),
         }
+    }
+
+    /// What it may take with so many logins, filled before or not, until a run has shown it.
+    pub(super) fn usual_seconds(self, size: u32) -> f64 {
+        if self.obstacle(size).is_some() {
+            return 0.0;
+        }
+        let slow = match self {
+            Self::Empty => 12.0,
+            Self::Ours => 45.0,
+            Self::OursSocket | Self::Files | Self::Extrausers => 30.0,
+            Self::Nslcd => 40.0,
+            Self::Nscd | Self::SssNoCache => 60.0,
+            Self::Sss => 90.0,
+            Self::SssList => 150.0,
+        };
+        slow + f64::from(size) / 20_000.0
     }
 
     /// Why it cannot be measured with so many logins in a run of bearable length.

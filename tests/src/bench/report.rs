@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use super::chart::{self, Series};
+use super::chart::{self, Series, Words};
 use super::peer::Peer;
 use super::table::{Row, Table};
 use super::{BenchError, goals, save};
@@ -19,6 +19,36 @@ const KINDS: [(&str, &str); 8] = [
     ("largest", "getgrnam, largest group"),
 ];
 
+/// A plot over the number of logins.
+struct Plot {
+    /// Of the file: `look-ups-NAME.svg`.
+    name: &'static str,
+    measure: &'static str,
+    words: Words<'static>,
+    /// From the table's unit to the axis's.
+    scale: f64,
+}
+
+const P50: &str = "p50 in dispatch (nscd: through nsswitch.conf)";
+
+const fn plot(name: &'static str, measure: &'static str, title: &'static str, axis: &'static str, scale: f64) -> Plot {
+    Plot { name, measure, words: Words { title, axis, unit: chart::time }, scale }
+}
+
+const PLOTS: [Plot; 6] = [
+    plot("name", "name", "getpwnam of random logins", P50, 1.0),
+    plot("miss", "miss", "getpwnam of unknown names", P50, 1.0),
+    plot("groups", "groups", "initgroups of random logins", P50, 1.0),
+    Plot {
+        name: "threads",
+        measure: "threads16",
+        words: Words { title: "getpwnam of random logins by 16 threads", axis: "look-ups a second", unit: chart::rate },
+        scale: 1.0,
+    },
+    plot("first", "first", "First look-up of a new process", "p50, with loading the module", 1e3),
+    plot("seen", "seen fresh", "From a written change to its visibility", "p50, in new processes", 1e6),
+];
+
 /// Writes `look-ups.md` and the plots into this folder.
 pub(super) fn write(table: &Table, out: &Path) -> Result<(), BenchError> {
     let mut page = String::from(
@@ -26,14 +56,13 @@ pub(super) fn write(table: &Table, out: &Path) -> Result<(), BenchError> {
          [README](README.md).\n\n",
     );
     machine(&mut page, table);
+    failures(&mut page, table);
     page.push_str(&goals::table(table));
-    for (name, measure, title) in [
-        ("look-ups-name.svg", "name", "getpwnam of random logins, in dispatch"),
-        ("look-ups-groups.svg", "groups", "initgroups of random logins, in dispatch"),
-    ] {
-        if let Some(svg) = chart::lines(title, &series(table, measure)) {
-            save(&out.join(name), &svg)?;
-            let _ = writeln!(page, "![{title}]({name})\n");
+    for Plot { name, measure, words, scale } in PLOTS {
+        if let Some(svg) = chart::lines(words, &series(table, measure, scale)) {
+            let file = format!("look-ups-{name}.svg");
+            save(&out.join(&file), &svg)?;
+            let _ = writeln!(page, "![{}]({file})\n", words.title);
         }
     }
     for size in table.sizes() {
@@ -52,7 +81,7 @@ pub(super) fn write(table: &Table, out: &Path) -> Result<(), BenchError> {
         &mut page,
         table,
         "Processes",
-        "Through nsswitch.conf; p50. `first` is the first look-up of a new process, with loading the module.",
+        "Through nsswitch.conf; p50. First: the first look-up of a new process, with loading the module. `ls -ln` is `ls -l` without names.",
         &PROCESSES,
     );
     per_peer(
@@ -70,7 +99,13 @@ pub(super) fn write(table: &Table, out: &Path) -> Result<(), BenchError> {
         &SEEN,
     );
     memory(&mut page, table, out)?;
-    per_peer(&mut page, table, "Filling and starting", "", &FILLING);
+    per_peer(
+        &mut page,
+        table,
+        "Filling and starting",
+        "Filling: what was filled by an earlier run is copied.",
+        &FILLING,
+    );
     caches(&mut page, table);
     durations(&mut page, table);
     save(&out.join("look-ups.md"), &page)
@@ -108,9 +143,10 @@ const SEEN: [Column; 8] = [
     ("seen late", "not seen in time", plain),
     ("publish", "identityd's processor time for a change, µs", plain),
 ];
-const FILLING: [Column; 6] = [
+const FILLING: [Column; 7] = [
     ("fill", "fill and start, s", plain),
     ("cold", "first time of name, uid and groups, µs a login", plain),
+    ("cold miss", "first time of an unknown name, µs", plain),
     ("start with files", "start with files, ms", plain),
     ("start with copy", "start with the copy on disk, ms", plain),
     ("start with nothing", "start with neither, ms", plain),
@@ -157,10 +193,36 @@ fn machine(page: &mut String, table: &Table) {
     page.push('\n');
 }
 
-fn series<'t>(table: &Table, measure: &str) -> Vec<Series<'t>> {
+/// What did not come to its end, before anything else.
+fn failures(page: &mut String, table: &Table) {
+    for size in table.sizes() {
+        for peer in Peer::ALL {
+            if let Some(row) = table.row(peer.key(), size, "failed", "") {
+                let _ = writeln!(
+                    page,
+                    "**{} with {} logins is not complete**: {}\n",
+                    peer.label(),
+                    thousands(f64::from(size)),
+                    row.note
+                );
+            }
+        }
+    }
+}
+
+fn series<'t>(table: &Table, measure: &str, scale: f64) -> Vec<Series<'t>> {
     let of = |peer: Peer| {
-        let point = |size| Some((f64::from(size), table.value(peer.key(), size, measure, peer.level())?));
-        Series { label: peer.label(), points: table.sizes().into_iter().filter_map(point).collect() }
+        let value = |size| {
+            let at = |level| table.value(peer.key(), size, measure, level);
+            at(peer.level()).or_else(|| at("nsswitch"))
+        };
+        let point = |size| Some((f64::from(size), value(size)? * scale));
+        Series {
+            label: peer.label(),
+            colour: peer.colour(),
+            dashed: peer.is_variant(),
+            points: table.sizes().into_iter().filter_map(point).collect(),
+        }
     };
     Peer::ALL.into_iter().map(of).filter(|series| !series.points.is_empty()).collect()
 }
@@ -348,8 +410,25 @@ fn caches(page: &mut String, table: &Table) {
 }
 
 fn durations(page: &mut String, table: &Table) {
-    page.push_str("## How long it took\n\nSeconds, each with filling; what is filled once is kept for the next run.\n\n| logins |");
+    page.push_str("## How long it took\n\nSeconds, each with filling; what is filled once is kept for the next run.");
     let sizes = table.sizes();
+    // "2026-11-28 01:10 load 0.31"
+    let begun: Vec<_> = sizes
+        .iter()
+        .flat_map(|&size| Peer::ALL.map(|peer| table.row(peer.key(), size, "begun", "")))
+        .flatten()
+        .filter_map(|row| row.note.split_once(" load "))
+        .collect();
+    let loads = || begun.iter().filter_map(|(_, load)| load.parse::<f64>().ok());
+    if let (Some(first), Some(last), Some(least), Some(most)) = (
+        begun.iter().map(|(date, _)| date).min(),
+        begun.iter().map(|(date, _)| date).max(),
+        loads().reduce(f64::min),
+        loads().reduce(f64::max),
+    ) {
+        let _ = write!(page, " They began between {first} and {last} (UTC), with a load of {least} to {most}.");
+    }
+    page.push_str("\n\n| logins |");
     let _ = writeln!(page, "{}", Peer::ALL.map(|peer| format!(" {} |", peer.label())).concat());
     let _ = writeln!(page, "|---|{}", "---|".repeat(Peer::ALL.len()));
     for size in sizes {

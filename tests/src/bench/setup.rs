@@ -1,6 +1,6 @@
 //! Fills and starts each peer in its machine, with the configuration that its own documentation advises.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -11,34 +11,20 @@ use super::peer::Peer;
 /// Raise it when `fill` writes other data or a directory is made in another way: what was filled before is then not used.
 const RECIPE: u32 = 2;
 const PROGRAMS: [&str; 5] = ["fill", "look", "fresh", "seen", "chase"];
-const SOURCES: [(&str, &str); 8] = [
-    ("data.h", include_str!("../../c/bench/data.h")),
-    ("call.h", include_str!("../../c/bench/call.h")),
-    ("fill.c", include_str!("../../c/bench/fill.c")),
-    ("look.c", include_str!("../../c/bench/look.c")),
-    ("fresh.c", include_str!("../../c/bench/fresh.c")),
-    ("seen.c", include_str!("../../c/bench/seen.c")),
-    ("chase.c", include_str!("../../c/bench/chase.c")),
-    ("empty.c", include_str!("../../c/bench/empty.c")),
-];
 
-/// Compiles the programs in C inside, with the compiler and the C library that the peers have.
+/// Compiles the programs and the two empty modules.
 pub(super) fn programs(mosh: &Mosh) {
-    mosh.sh("mkdir -p /srv/c").success();
-    for (name, text) in SOURCES {
-        mosh.write(&format!("/srv/c/{name}"), text);
+    for program in PROGRAMS {
+        mosh.c_file(&format!("bench/{program}"), &["-O2"], &format!("/usr/local/bin/{program}"));
     }
-    mosh.sh(&format!(
-        r#"set -e; cd /srv/c; lib=$(dirname $(ls /usr/lib/*/libnss_sss.so.2))
-        for program in {}; do cc -O2 -g -D_GNU_SOURCE -pthread -o /usr/local/bin/$program $program.c; done
-        for module in empty:1 absent:0; do
-            name=${{module%:*}}
-            cc -O2 -D_GNU_SOURCE -shared -fPIC -s -DFOUND=${{module#*:}} "-DEXPORT(x)=_nss_${{name}}_##x" -Wl,-soname,libnss_$name.so.2 \
-                -o $lib/libnss_$name.so.2 empty.c
-        done"#,
-        PROGRAMS.join(" ")
-    ))
-    .success();
+    let folder = mosh.sh("dirname /usr/lib/*/libnss_mayfirst.so.2").success();
+    for (module, found) in [("empty", 1), ("absent", 0)] {
+        let name = format!("libnss_{module}.so.2");
+        let (found, export) = (format!("-DFOUND={found}"), format!("-DEXPORT(x)=_nss_{module}_##x"));
+        let soname = format!("-Wl,-soname,{name}");
+        let options = ["-O2", "-shared", "-fPIC", "-s", &found, &export, &soname];
+        mosh.c_file("bench/empty", &options, &format!("{}/{name}", folder.text()));
+    }
 }
 
 /// /etc/nsswitch.conf with this service alone.
@@ -86,13 +72,28 @@ pub(super) fn long(mosh: &Mosh, script: &str) {
     mosh.call(["/bin/sh", "-ec", script]).limit(Duration::from_secs(1800)).run().success();
 }
 
-/// What was filled once is kept beside the build: a folder of the host for each size.
-pub(super) fn kept(what: &str, size: u32) -> PathBuf {
-    places::target().join("bench-data").join(format!("{RECIPE}-{size}-{what}"))
+/// What was filled once is kept beside the build: a file or folder of the host for each size. `None` for sizes that are filled in no time.
+pub(super) fn kept(what: &str, size: u32) -> Option<PathBuf> {
+    (size >= 1000).then(|| places::target().join("bench-data").join(format!("{RECIPE}-{size}-{what}")))
+}
+
+/// Puts into the machine what was kept, if there is such a thing.
+pub(super) fn restore(kept: Option<&Path>, inside: &Path) -> bool {
+    kept.is_some_and(|kept| kept.exists() && copy(kept, inside))
+}
+
+/// Keeps it: beside its place, then renamed, for a run may be interrupted.
+pub(super) fn keep(inside: &Path, kept: Option<&Path>) {
+    let Some(kept) = kept else { return };
+    let fresh = kept.with_extension("new");
+    let _ = std::fs::remove_dir_all(&fresh);
+    if copy(inside, &fresh) {
+        let _ = std::fs::rename(&fresh, kept);
+    }
 }
 
 /// Copies a tree between the host and a machine, by `cp` outside: no time of the machine is spent on it.
-pub(super) fn copy(from: &std::path::Path, to: &std::path::Path) -> bool {
+fn copy(from: &Path, to: &Path) -> bool {
     if let Some(parent) = to.parent() {
         let _ = std::fs::create_dir_all(parent);
     }
@@ -113,14 +114,10 @@ fn slapd(mosh: &Mosh, size: u32) {
         ),
     );
     let (kept, inside) = (kept("slapd", size), mosh.outside(DATA));
-    if !(kept.exists() && copy(&kept, &inside)) {
+    if !restore(kept.as_deref(), &inside) {
         let _ = std::fs::remove_dir_all(&inside);
         long(mosh, &format!("mkdir -p {DATA}; fill ldif {size} | slapadd -q -f /etc/ldap/bench.conf"));
-        let fresh = kept.with_extension("new");
-        let _ = std::fs::remove_dir_all(&fresh);
-        if copy(&inside, &fresh) {
-            let _ = std::fs::rename(&fresh, &kept);
-        }
+        keep(&inside, kept.as_deref());
     }
     mosh.sh("mkdir -p /run/slapd; slapd -f /etc/ldap/bench.conf -h ldap://127.0.0.1/").success();
     mosh.wait_until("slapd answers", Duration::from_secs(60), |mosh| {

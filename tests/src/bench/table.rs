@@ -97,10 +97,6 @@ impl Table {
         self.rows.push(row);
     }
 
-    pub(super) fn extend(&mut self, rows: Vec<Row>) {
-        self.rows.extend(rows);
-    }
-
     /// Drops what was known of this peer with so many logins.
     pub(super) fn forget(&mut self, peer: &str, logins: u32) {
         self.rows.retain(|row| row.peer != peer || row.logins != logins);
@@ -154,7 +150,8 @@ mod tests {
         let row = Row { over: Some(7), p99: Some(2.5), ..Row::new("sss", 1000, "name", "dispatch", 1.25, "ns") };
         let absent = Row::absent("sss", 1000, "all", "", "no, \"not\" this");
         let mut table = Table::default();
-        table.extend(vec![row.clone(), absent]);
+        table.push(row.clone());
+        table.push(absent);
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("t.csv");
         table.write(&path).expect("written");
