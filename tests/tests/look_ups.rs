@@ -25,7 +25,9 @@ const ALL: [(&str, &str); 16] = [
     ("id", "nsswitch"),
     ("ls", "nsswitch"),
 ];
-const OURS: [(&str, &str); 13] = [
+const OURS: [(&str, &str); 15] = [
+    ("floor name", "dispatch"),
+    ("floor load", "nsswitch"),
     ("load", "nsswitch"),
     ("list", "dispatch"),
     ("private identityd", ""),

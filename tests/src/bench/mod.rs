@@ -110,6 +110,9 @@ fn measured(plan: &Plan) -> Result<(), BenchError> {
             table.push(Row::absent(peer.key(), size, if nothing { "all" } else { "failed" }, "", &why));
             failed.push(format!("SIZES={size} PEERS={}: {why}", peer.key()));
             outcome = format!("failed: {why}; ");
+        } else if let Some(why) = table.wrong(peer.key(), size) {
+            failed.push(format!("SIZES={size} PEERS={}: {why}", peer.key()));
+            outcome = format!("{why}; ");
         }
         table.push(Row::new(peer.key(), size, "took", "", started.elapsed().as_secs_f64(), "s"));
         table.write(&csv)?;

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use super::chart::{self, Series, Words};
+use super::measure::FLOOR;
 use super::peer::Peer;
 use super::table::{Row, Table};
 use super::{BenchError, goals, save};
@@ -270,7 +271,7 @@ fn ratios(page: &mut String, table: &Table, size: u32) {
         return;
     }
     page.push_str(
-        "This module at the three levels, p50 (p99); then, in dispatch, its time as a multiple of the empty module's, and how many times longer the others take.\n\n\
+        "This module at the three levels, p50 (p99); then, in dispatch, its time as a multiple of the empty module's (measured a second before, in the same machine), and how many times longer the others take.\n\n\
          | | direct | dispatch | nsswitch.conf | × empty | `files` | SSSD | nscd |\n|---|---|---|---|---|---|---|---|\n",
     );
     for (kind, label) in KINDS {
@@ -280,15 +281,13 @@ fn ratios(page: &mut String, table: &Table, size: u32) {
             cell(row, nanoseconds) + &tail
         };
         let mine = table.value(ours, size, kind, "dispatch");
-        let over = |peer: Peer, inverse: bool| {
+        // The empty module's group has no members.
+        let floor =
+            mine.zip(table.value(ours, size, &format!("{FLOOR}{kind}"), "dispatch")).filter(|_| kind != "largest");
+        let empty = floor.map(|(mine, floor)| plain(mine / floor)).unwrap_or_default();
+        let times = |peer: Peer| {
             let other = table.value(peer.key(), size, kind, peer.level());
-            // The empty module's group has no members.
-            match (mine, other) {
-                (Some(_), Some(_)) if inverse && kind == "largest" => String::new(),
-                (Some(mine), Some(other)) if inverse => plain(mine / other),
-                (Some(mine), Some(other)) => plain(other / mine),
-                _ => String::new(),
-            }
+            mine.zip(other).map(|(mine, other)| plain(other / mine)).unwrap_or_default()
         };
         let _ = writeln!(
             page,
@@ -296,10 +295,10 @@ fn ratios(page: &mut String, table: &Table, size: u32) {
             at("direct"),
             at("dispatch"),
             at("nsswitch"),
-            over(Peer::Empty, true),
-            over(Peer::Files, false),
-            over(Peer::Sss, false),
-            over(Peer::Nscd, false)
+            empty,
+            times(Peer::Files),
+            times(Peer::Sss),
+            times(Peer::Nscd)
         );
     }
     page.push('\n');

@@ -116,6 +116,17 @@ impl Table {
         self.row(peer, logins, "all", "").map(|row| row.note.as_str())
     }
 
+    /// What this peer has answered wrongly with so many logins.
+    pub(super) fn wrong(&self, peer: &str, logins: u32) -> Option<String> {
+        let wrong: Vec<_> = self
+            .rows
+            .iter()
+            .filter(|row| row.peer == peer && row.logins == logins && row.note.starts_with("wrong"))
+            .map(|row| format!("{} {}", row.measure, row.level))
+            .collect();
+        (!wrong.is_empty()).then(|| format!("wrong answers: {}", wrong.join(", ")))
+    }
+
     /// What is known of the machine, as words.
     pub(super) fn facts(&self) -> impl Iterator<Item = &Row> {
         self.rows.iter().filter(|row| row.peer == "machine" && row.value.is_none())
