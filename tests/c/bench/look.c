@@ -188,12 +188,12 @@ static void warm(uint64_t budget)
     for (; k < over && now_ns() - started < budget; k++) {
         struct passwd entry, *found = NULL;
         const struct key *key = &keys[k];
-        if (getpwnam_r(key->name, &entry, to.text, 1024, &found) || (found && !whole(key, found)))
-            DIE("%s: wrong answer by name", key->name);
-        if (!found)
-            DIE("%s: not found", key->name);
-        if (getpwuid_r(key->uid, &entry, to.text, 1024, &found) || !found || !whole(key, found))
-            DIE("%u: wrong answer by uid", key->uid);
+        int error = getpwnam_r(key->name, &entry, to.text, 1024, &found);
+        if (error || !found || !whole(key, found))
+            DIE("%s by name: %s", key->name, error ? strerror(error) : found ? "wrong answer" : "not found");
+        error = getpwuid_r(key->uid, &entry, to.text, 1024, &found);
+        if (error || !found || !whole(key, found))
+            DIE("%u by uid: %s", key->uid, error ? strerror(error) : found ? "wrong answer" : "not found");
         if (groups(key, &to) != 1)
             DIE("%s: wrong groups", key->name);
     }
@@ -228,10 +228,14 @@ static void list(void)
             setpwent();
         for (;;) {
             int error = 0;
+            errno = 0;
             if (direct)
                 end = module.getpwent(&entry, text, sizeof text, &error) == NSS_STATUS_SUCCESS ? 0 : error ? error : ENOENT;
             else
                 end = getpwent_r(&entry, text, sizeof text, &found);
+            /* glibc says ENOENT for UNAVAIL as for the end of the list; errno is what the module left. */
+            if (end == ENOENT && errno)
+                end = errno;
             if (end)
                 break;
             if (entry.pw_uid >= FIRST_UID)
@@ -246,7 +250,7 @@ static void list(void)
         double took = (double)(now_ns() - started) / 1e6;
         if (count != entries || sum != right) {
             if (end != ENOENT)
-                printf("list error_after_%ld:_%s\n", count, strerror(end));
+                printf("list error_after_%ld_logins:_%s\n", count, strerror(end));
             else
                 printf(count ? "list wrong\n" : "list nothing\n");
             return;

@@ -20,8 +20,16 @@ pub(super) struct Series<'a> {
     pub(super) colour: &'a str,
     /// A variant of another line.
     pub(super) dashed: bool,
-    /// Number of logins and value, ascending.
-    pub(super) points: Vec<(f64, f64)>,
+    /// Ascending by number of logins.
+    pub(super) points: Vec<Point>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Point {
+    pub(super) logins: f64,
+    pub(super) value: f64,
+    /// Not all logins were asked for: a ring.
+    pub(super) part: bool,
 }
 
 /// What a plot says about itself.
@@ -71,12 +79,14 @@ pub(super) fn lines(words: Words<'_>, series: &[Series<'_>]) -> Option<String> {
     let all = || series.iter().flat_map(|one| one.points.iter());
     let power = |value: f64| value.max(1.0).log10();
     let (low, high) = (
-        all().map(|point| power(point.1).floor()).reduce(f64::min)?,
-        all().map(|point| power(point.1).ceil()).reduce(f64::max)?,
+        all().map(|point| power(point.value).floor()).reduce(f64::min)?,
+        all().map(|point| power(point.value).ceil()).reduce(f64::max)?,
     );
     let high = high.max(low + 1.0);
-    let (first, last) =
-        (all().map(|point| power(point.0)).reduce(f64::min)?, all().map(|point| power(point.0)).reduce(f64::max)?);
+    let (first, last) = (
+        all().map(|point| power(point.logins)).reduce(f64::min)?,
+        all().map(|point| power(point.logins)).reduce(f64::max)?,
+    );
     let span = (last - first).max(1.0);
     let x = |logins: f64| LEFT + 12.0 + (power(logins) - first) / span * (WIDTH - LEFT - RIGHT - 24.0);
     let y = |value: f64| HEIGHT - BOTTOM - (power(value) - low) / (high - low) * (HEIGHT - TOP - BOTTOM);
@@ -87,7 +97,7 @@ pub(super) fn lines(words: Words<'_>, series: &[Series<'_>]) -> Option<String> {
         grid(&mut svg, (LEFT, at), (WIDTH - RIGHT, at));
         text(&mut svg, LEFT - 8.0, at + 4.0, "end", &(words.unit)(step));
     }
-    let mut sizes: Vec<_> = all().map(|point| point.0).collect();
+    let mut sizes: Vec<_> = all().map(|point| point.logins).collect();
     sizes.sort_by(f64::total_cmp);
     sizes.dedup();
     for size in sizes {
@@ -97,15 +107,20 @@ pub(super) fn lines(words: Words<'_>, series: &[Series<'_>]) -> Option<String> {
     text(&mut svg, f64::midpoint(LEFT, WIDTH - RIGHT), HEIGHT - 14.0, "middle", "logins");
     for (one, label) in series.iter().zip(labels(series, &y)) {
         let (colour, dash) = (one.colour, if one.dashed { " stroke-dasharray=\"6 4\"" } else { "" });
-        let path: Vec<_> = one.points.iter().map(|point| format!("{:.1},{:.1}", x(point.0), y(point.1))).collect();
+        let path: Vec<_> =
+            one.points.iter().map(|point| format!("{:.1},{:.1}", x(point.logins), y(point.value))).collect();
         let _ = writeln!(
             svg,
             "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2.5\"{dash}/>",
             path.join(" ")
         );
         for point in &one.points {
-            let (x, y) = (x(point.0), y(point.1));
-            let _ = writeln!(svg, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3.5\" fill=\"{colour}\"/>");
+            let (x, y) = (x(point.logins), y(point.value));
+            let inside = if point.part { "class=\"paper\"".into() } else { format!("fill=\"{colour}\"") };
+            let _ = writeln!(
+                svg,
+                "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4\" stroke=\"{colour}\" stroke-width=\"1.5\" {inside}/>"
+            );
         }
         let (from, to) = (WIDTH - RIGHT + 8.0, WIDTH - RIGHT + 28.0);
         let _ = writeln!(
@@ -120,7 +135,7 @@ pub(super) fn lines(words: Words<'_>, series: &[Series<'_>]) -> Option<String> {
 
 /// Where each label stands: at the right end of its line, pushed apart, none below the plot.
 fn labels(series: &[Series<'_>], y: &dyn Fn(f64) -> f64) -> Vec<f64> {
-    let mut places: Vec<f64> = series.iter().map(|one| one.points.last().map_or(TOP, |point| y(point.1))).collect();
+    let mut places: Vec<f64> = series.iter().map(|one| one.points.last().map_or(TOP, |point| y(point.value))).collect();
     let mut order: Vec<usize> = (0..places.len()).collect();
     order.sort_by(|&left, &right| places[left].total_cmp(&places[right]));
     let mut free = TOP;
@@ -139,7 +154,7 @@ fn labels(series: &[Series<'_>], y: &dyn Fn(f64) -> f64) -> Vec<f64> {
 /// Bars of MiB: private memory, and behind it what is mapped and shared.
 pub(super) fn bars(title: &str, rows: &[(String, f64, f64)]) -> Option<String> {
     let most = rows.iter().map(|row| row.1 + row.2).reduce(f64::max)?.max(1.0);
-    let left = 250.0;
+    let left = 290.0;
     let scale = (WIDTH - left - 130.0) / most;
     let mut svg = head(TOP + BAR * rows.len() as f64 + 16.0, title);
     text(&mut svg, LEFT, 42.0, "start", "MiB: private (red) + mapped data that all readers share (blue)");

@@ -231,3 +231,38 @@ fn daemon(table: &Table) -> Vec<Goal> {
         plain("start from files, 1,000,000, to the first answer", AtMost(100.0), at("start with files"), "ms"),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::table::Row;
+    use super::*;
+
+    fn page_with(ours: f64) -> String {
+        let mut all = Table::default();
+        all.push(Row::new("mayfirst", 10_000, "hot_name", "dispatch", ours, "ns"));
+        all.push(Row::new("mayfirst", 10_000, "floor hot_name", "dispatch", 30.0, "ns"));
+        table(&all)
+    }
+
+    #[test]
+    fn a_goal_is_reached_up_to_its_bound() {
+        let line = |verdict: &str, times: &str, ours: &str| {
+            format!(
+                "| one name, 10,000 logins: of the empty module | ≤ 2 × | {times} × | {verdict} | {ours} ns / 30 ns |"
+            )
+        };
+        assert!(page_with(60.0).contains(&line("reached", "2", "60")));
+        assert!(page_with(63.0).contains(&line("**missed**", "2.10", "63")));
+    }
+
+    #[test]
+    fn what_was_not_measured_is_neither_reached_nor_missed() {
+        let page = page_with(60.0);
+        assert!(page.contains("| full load from SQLite, 1,000,000 | ≤ 10 s | –  | not measured |"), "{page}");
+    }
+
+    #[test]
+    fn without_this_module_there_are_no_goals() {
+        assert_eq!(table(&Table::default()), "");
+    }
+}

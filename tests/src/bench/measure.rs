@@ -155,7 +155,9 @@ fn warm(mosh: &Mosh, rows: &mut Rows<'_>) {
     let (asked, took) =
         (words.next().and_then(|word| word.parse().ok()), words.next().and_then(|word| word.parse().ok()));
     let miss = words.next().and_then(|word| word.parse().ok());
-    let (Some(asked), Some(took)) = (asked, took) else { panic!("{} answers wrongly: {text}", rows.peer.label()) };
+    let (Some(asked), Some(took)) = (asked, took) else {
+        panic!("not the right answer: {}", text.trim_start_matches("warm ").replace('_', " "))
+    };
     let (asked, took): (u32, f64) = (asked, took);
     // Only a peer that keeps what it was asked for is limited to that.
     if matches!(rows.peer, Peer::Sss | Peer::SssList | Peer::Nscd | Peer::SssNoCache) {

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use super::chart::{self, Series, Words};
+use super::chart::{self, Point, Series, Words};
 use super::measure::FLOOR;
 use super::peer::Peer;
 use super::table::{Row, Table};
@@ -30,7 +30,7 @@ struct Plot {
     scale: f64,
 }
 
-const P50: &str = "p50 in dispatch (nscd: through nsswitch.conf)";
+const P50: &str = "p50 in dispatch (nscd: through nsswitch.conf); a ring: fewer were asked for than there are";
 
 const fn plot(name: &'static str, measure: &'static str, title: &'static str, axis: &'static str, scale: f64) -> Plot {
     Plot { name, measure, words: Words { title, axis, unit: chart::time }, scale }
@@ -43,7 +43,11 @@ const PLOTS: [Plot; 6] = [
     Plot {
         name: "threads",
         measure: "threads16",
-        words: Words { title: "getpwnam of random logins by 16 threads", axis: "look-ups a second", unit: chart::rate },
+        words: Words {
+            title: "getpwnam of random logins by 16 threads",
+            axis: "look-ups a second; a ring: fewer were asked for than there are",
+            unit: chart::rate,
+        },
         scale: 1.0,
     },
     plot("first", "first", "First look-up of a new process", "p50, with loading the module", 1e3),
@@ -213,11 +217,12 @@ fn failures(page: &mut String, table: &Table) {
 
 fn series<'t>(table: &Table, measure: &str, scale: f64) -> Vec<Series<'t>> {
     let of = |peer: Peer| {
-        let value = |size| {
-            let at = |level| table.value(peer.key(), size, measure, level);
-            at(peer.level()).or_else(|| at("nsswitch"))
+        let point = |size| {
+            let at = |level| table.row(peer.key(), size, measure, level);
+            let row = at(peer.level()).or_else(|| at("nsswitch"))?;
+            let part = row.over.is_some_and(|over| over < size);
+            Some(Point { logins: f64::from(size), value: row.value? * scale, part })
         };
-        let point = |size| Some((f64::from(size), value(size)? * scale));
         Series {
             label: peer.label(),
             colour: peer.colour(),
@@ -349,27 +354,36 @@ fn memory(page: &mut String, table: &Table, out: &Path) -> Result<(), BenchError
             let each: Vec<_> = peer
                 .daemons()
                 .iter()
+                .chain(&["slapd"])
                 .filter_map(|daemon| {
                     Some(format!("{daemon} {:.1}", table.value(peer.key(), size, &format!("private {daemon}"), "")?))
                 })
                 .collect();
+            let asked = peer.daemons().iter().find_map(|daemon| {
+                table.row(peer.key(), size, &format!("private {daemon}"), "")?.over.filter(|&over| over < size)
+            });
+            let (all, asked) = (thousands(f64::from(size)), asked.map(f64::from).map(thousands));
             let _ = writeln!(
                 lines,
-                "| {} | {} | {private:.1} | {shared:.1} | {mapped:.1} | {} |",
-                thousands(f64::from(size)),
+                "| {all} | {} | {} | {private:.1} | {shared:.1} | {mapped:.1} | {} |",
                 peer.label(),
+                asked.as_deref().unwrap_or("all"),
                 each.join(", ")
             );
-            bars.push((format!("{} {}", peer.label(), thousands(f64::from(size))), private, mapped));
+            let label = match asked {
+                Some(asked) => format!("{}, {asked} of {all}", peer.label()),
+                None => format!("{}, {all}", peer.label()),
+            };
+            bars.push((label, private, mapped));
         }
     }
     if lines.is_empty() {
         return Ok(());
     }
     page.push_str(
-        "## Memory of the daemons\n\nMiB, of all processes of a peer after the look-ups above, slapd not counted. Private: nobody else has these pages, and no file of \
+        "## Memory of the daemons\n\nMiB, of all processes of a peer after the look-ups above; slapd is in the last column only. Asked: how many logins it was asked for, which is what it may have in memory. Private: nobody else has these pages, and no file of \
          published data is among them. Mapped: resident pages of the files that the daemon shares with its readers.\n\n\
-         | logins | | private | shared libraries | mapped data | private by daemon |\n|---|---|---|---|---|---|\n",
+         | logins | | asked | private | shared libraries | mapped data | private by daemon |\n|---|---|---|---|---|---|---|\n",
     );
     page.push_str(&lines);
     if let Some(svg) = chart::bars("Memory of the daemons", &bars) {
