@@ -276,7 +276,8 @@ fn ratios(page: &mut String, table: &Table, size: u32) {
         return;
     }
     page.push_str(
-        "This module at the three levels, p50 (p99); then, in dispatch, its time as a multiple of the empty module's (measured a second before, in the same machine), and how many times longer the others take.\n\n\
+        "This module at the three levels, p50 (p99); then, in dispatch, its time as a multiple of the empty module's (measured a second before, in the same \
+         machine), and how many times longer the others take.\n\n\
          | | direct | dispatch | nsswitch.conf | × empty | `files` | SSSD | nscd |\n|---|---|---|---|---|---|---|---|\n",
     );
     for (kind, label) in KINDS {
@@ -381,7 +382,8 @@ fn memory(page: &mut String, table: &Table, out: &Path) -> Result<(), BenchError
         return Ok(());
     }
     page.push_str(
-        "## Memory of the daemons\n\nMiB, of all processes of a peer after the look-ups above; slapd is in the last column only. Asked: how many logins it was asked for, which is what it may have in memory. Private: nobody else has these pages, and no file of \
+        "## Memory of the daemons\n\nMiB, of all processes of a peer after the look-ups above; slapd is in the last column only. Asked: how many \
+         logins it was asked for, which is what it may have in memory. Private: nobody else has these pages, and no file of \
          published data is among them. Mapped: resident pages of the files that the daemon shares with its readers.\n\n\
          | logins | | asked | private | shared libraries | mapped data | private by daemon |\n|---|---|---|---|---|---|---|\n",
     );
