@@ -3,6 +3,7 @@
 //! A [`Mosh`] is a Debian 12 with the product installed, in its own name spaces: it boots in a fraction of a second, and nothing in it
 //! touches the machine that the tests run on.
 
+pub mod administrator;
 pub mod bench;
 pub mod fleet;
 pub mod mosh;
