@@ -45,8 +45,8 @@ fn what_is_in_ldap_is_what_libc_sees() {
     assert_eq!(entry("passwd", "20002"), "ben:x:20002:20002:Name of ben:/home/members/users/ben:/usr/sbin/nologin");
     assert_eq!(entry("group", "radio"), "radio:x:21000:ana");
     assert_eq!(entry("group", "21001"), "tierra:x:21001:ben");
-    assert_eq!(entry("group", "sftp-only"), "sftp-only:x:999999:ben");
-    assert_eq!(mosh.run(["id", "-G", "ben"]).success().text(), "20002 21001 999999");
+    assert_eq!(entry("group", "sftp-only"), "sftp-only:x:1000000:ben");
+    assert_eq!(mosh.run(["id", "-G", "ben"]).success().text(), "20002 21001 1000000");
     mosh.run(["getent", "passwd", "nobody-at-all"]).exit(2);
     // A star is no wildcard.
     mosh.run(["getent", "passwd", "an*"]).exit(2);

@@ -6,7 +6,7 @@ use std::fmt::Debug;
 use schema::record::{Generation, Group, Login};
 use sha2::{Digest, Sha256};
 
-use super::store::{Parts, Store, Whole};
+use super::store::{Parts, Store, Whole, WholeGroup};
 use super::{AccountsError, Thing};
 use crate::directory::{DirectoryError, Entry, Kind};
 
@@ -27,21 +27,36 @@ pub struct Copied {
     pub generation: Generation,
     /// What is not there as it was; empty: the copy is the same.
     pub differences: Vec<String>,
+    /// What was left out on purpose.
+    pub left_out: Vec<String>,
+}
+
+/// How to copy.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CopyOptions {
+    /// Logins whose password crypt(5) does not take are copied without one, instead of refusing the copy.
+    pub drop_foreign_passwords: bool,
 }
 
 /// Copies, reads back and compares. `progress` gets what is going on, the steps done and how many there are.
 ///
 /// # Errors
-/// An entry of the source breaks the rules, the target is not empty or refuses an entry. Nothing is in the target then.
+/// An entry of the source breaks the rules, the target is not empty or refuses an entry. Nothing is in the target then; in LDAP what was written stays, and the same copy goes on from it.
 pub async fn copy(
     from: &dyn Store,
     to: &dyn Store,
+    options: CopyOptions,
     progress: &mut (dyn FnMut(&'static str, u64, u64) + Send),
 ) -> Result<Copied, AccountsError> {
     progress("reading", 0, 0);
-    let source = from.whole(Parts::All).await?;
+    let mut source = from.whole(Parts::All).await?;
     sound(&source)?;
-    empty(&to.whole(Parts::All).await?)?;
+    let mut left_out = without_foreign_passwords(&source, options)?;
+    left_out.extend(without_strangers(&mut source));
+    let target = to.whole(Parts::All).await?;
+    if !(to.goes_on() && is_part(&source, &target)) {
+        empty(&target)?;
+    }
     let mut work = to.begin().await?;
     let steps = source.steps();
     work.take_over(&source, &mut |done| progress("writing", done, steps)).await?;
@@ -55,8 +70,52 @@ pub async fn copy(
         keys: source.keys.len(),
         retired: source.retired.len(),
         generation,
-        differences: differences(&source, &there),
+        differences: differences(&source, &there, &|_| true),
+        left_out,
     })
+}
+
+/// A hash in a form of somebody else's: not every directory can keep it, and nobody must lose a password without a word.
+fn without_foreign_passwords(source: &Whole, options: CopyOptions) -> Result<Vec<String>, AccountsError> {
+    const NAMED: usize = 20;
+    let shown = |(name, form): &(String, String)| format!("{name} ({form})");
+    if options.drop_foreign_passwords || source.foreign.is_empty() {
+        return Ok(source.foreign.iter().map(|one| format!("the password of {}", shown(one))).collect());
+    }
+    let first: Vec<String> = source.foreign.iter().take(NAMED).map(shown).collect();
+    let more = source.foreign.len().saturating_sub(NAMED);
+    Err(AccountsError::Invalid(format!(
+        "passwords that crypt(5) cannot check cannot be copied: {}{}; give these logins new ones first, or leave them without a password with --drop-foreign-passwords",
+        first.join(", "),
+        if more > 0 { format!(" and {more} more") } else { String::new() }
+    )))
+}
+
+/// In LDAP a group may list names that nobody has. They are in nobody's answer, and no table can hold them.
+fn without_strangers(source: &mut Whole) -> Vec<String> {
+    let logins: std::collections::HashSet<&str> = source.logins.iter().map(|login| login.at.name.as_str()).collect();
+    let mut left_out = Vec::new();
+    for stored in &mut source.groups {
+        if let Entry::Valid(group) = &mut stored.entry {
+            group.members.retain(|member| {
+                let known = logins.contains(member.as_str());
+                if !known {
+                    left_out.push(format!("{member} in the group {}: there is no such login", stored.at.name));
+                }
+                known
+            });
+        }
+    }
+    left_out
+}
+
+/// Whether everything of `target` is in `source` too, and the same there: the beginning of an interrupted copy.
+fn is_part(source: &Whole, target: &Whole) -> bool {
+    let begun = target.logins.len() + target.memberships.len() + target.retired.len() > 0
+        || target.groups.iter().any(|group| group.rule.is_none());
+    // What the source has more is not there yet. Groups with a rule every directory has.
+    let differences = differences(target, source, &|group| group.rule.is_none());
+    begun && differences.iter().all(|difference| difference.ends_with(TOO_MANY) || difference.starts_with(NEXT_ID))
 }
 
 /// Entries that break the rules cannot be copied as they are, and must not be lost without a word.
@@ -86,7 +145,7 @@ fn empty(target: &Whole) -> Result<(), AccountsError> {
     ))))
 }
 
-fn differences(source: &Whole, copy: &Whole) -> Vec<String> {
+fn differences(source: &Whole, copy: &Whole, which: &dyn Fn(&WholeGroup) -> bool) -> Vec<String> {
     let mut found = Vec::new();
     let logins = |whole: &Whole| -> BTreeMap<i64, (Option<Login>, [u8; 32])> {
         let valid = |entry: &Entry<Login>| match entry {
@@ -105,7 +164,8 @@ fn differences(source: &Whole, copy: &Whole) -> Vec<String> {
             Entry::Valid(group) => Some(group.clone()),
             Entry::Quarantined(_) => None,
         };
-        whole.groups.iter().map(|group| (group.at.id, (valid(&group.entry), group.rule.clone()))).collect()
+        let groups = whole.groups.iter().filter(|group| which(group));
+        groups.map(|group| (group.at.id, (valid(&group.entry), group.rule.clone()))).collect()
     };
     compare("group", &groups(source), &groups(copy), &mut found);
     let memberships = |whole: &Whole| -> BTreeMap<String, String> {
@@ -122,7 +182,7 @@ fn differences(source: &Whole, copy: &Whole) -> Vec<String> {
     };
     compare("retired id", &retired(source), &retired(copy), &mut found);
     if copy.next_id < source.next_id {
-        found.push(format!("the next id is {} instead of {}", copy.next_id, source.next_id));
+        found.push(format!("{NEXT_ID} is {} instead of {}", copy.next_id, source.next_id));
     }
     found
 }
@@ -140,5 +200,8 @@ fn compare<K: Ord + Debug, V: PartialEq>(
             Some(_) => {}
         }
     }
-    found.extend(copy.keys().filter(|key| !source.contains_key(key)).map(|key| format!("{what} {key:?} is too many")));
+    found.extend(copy.keys().filter(|key| !source.contains_key(key)).map(|key| format!("{what} {key:?} {TOO_MANY}")));
 }
+
+const NEXT_ID: &str = "the next id";
+const TOO_MANY: &str = "is too many";

@@ -21,6 +21,8 @@ pub struct Export {
     pub group: Vec<u8>,
     /// Entries that break the rules and are left out.
     pub left_out: Vec<Quarantined>,
+    /// Logins whose password is stored in a form that shadow(5) cannot hold, and which form: they have `*` there.
+    pub foreign: Vec<(String, String)>,
     /// Of which generation it is.
     pub generation: Generation,
 }
@@ -62,6 +64,7 @@ impl Accounts {
             shadow: Zeroizing::new(shadow.as_bytes().to_vec()),
             group: lines.into_bytes(),
             left_out,
+            foreign: whole.foreign,
             generation: whole.generation,
         })
     }

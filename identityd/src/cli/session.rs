@@ -14,8 +14,9 @@ use super::{CliError, Exit};
 use crate::accounts::store::Store;
 use crate::accounts::{Accounts, AccountsError, Done};
 use crate::client::Client;
-use crate::config::{ConfigError, DirectoryConfig, Loaded};
+use crate::config::{ConfigError, DirectoryConfig, LdapConfig, Loaded};
 use crate::directory::DirectoryError;
+use crate::directory::ldap::LdapDirectory;
 use crate::directory::mysql::MysqlDirectory;
 use crate::directory::sqlite::{AsOwner, SqliteDirectory};
 
@@ -33,9 +34,23 @@ pub(super) fn with_accounts<T>(work: impl AsyncFnOnce(&Accounts) -> Result<T, Ac
             for_root_alone("directory.admin_password_file", &config.admin_password_file)?;
             with_store(async || Ok(MysqlDirectory::open_as_admin(*config)?.into()), work)
         }
-        #[allow(unreachable_patterns, reason = "kinds of directories come in one by one")]
-        other => Err(cannot_write(&other)),
+        DirectoryConfig::Ldap(config) => {
+            for_administrators(&config)?;
+            with_store(async || Ok(LdapDirectory::open_as_admin(*config)?.into()), work)
+        }
     }
+}
+
+/// Whoever writes to LDAP has a password that only root may read, or is root.
+pub(super) fn for_administrators(config: &LdapConfig) -> Result<(), CliError> {
+    if config.admin_dn.is_empty() {
+        if !rustix::process::geteuid().is_root() {
+            return Err(CliError::Refused("the directory is for root; run it as root (sudo identityctl …)".into()));
+        }
+    } else {
+        for_root_alone("directory.admin_password_file", &config.admin_password_file)?;
+    }
+    Ok(())
 }
 
 /// Creates the embedded directory if it is missing.
@@ -48,8 +63,13 @@ pub(super) fn create() -> Result<(PathBuf, Generation), CliError> {
                 schema::paths::CONFIG
             )));
         }
-        #[allow(unreachable_patterns, reason = "kinds of directories come in one by one")]
-        other => return Err(cannot_write(&other)),
+        DirectoryConfig::Ldap(_) => {
+            return Err(CliError::Refused(format!(
+                "{} says [directory] type = \"ldap\": its first entries are loaded from {} (docs/directory.md)",
+                schema::paths::CONFIG,
+                "/usr/share/identityd/ldap/tree.ldif"
+            )));
+        }
     };
     let generation = with_file(
         &path,
@@ -59,15 +79,8 @@ pub(super) fn create() -> Result<(PathBuf, Generation), CliError> {
     Ok((path, generation))
 }
 
-fn cannot_write(config: &DirectoryConfig) -> CliError {
-    CliError::Refused(format!(
-        "identityctl does not write to a directory of type {:?} in this version; write there with its own tools",
-        config.kind()
-    ))
-}
-
 /// The directory of the configuration. Without a file it is the embedded one, as identityd's package brings it.
-fn chosen() -> Result<DirectoryConfig, CliError> {
+pub(super) fn chosen() -> Result<DirectoryConfig, CliError> {
     let path = Path::new(schema::paths::CONFIG);
     match path.try_exists() {
         Ok(false) => Ok(DirectoryConfig::default()),

@@ -142,6 +142,13 @@ pub(super) fn export(output: &Output, args: &ExportArgs) -> Result<Exit, CliErro
         let name = printable(&entry.name);
         eprintln!("identityctl: warning: {name} ({}) is left out: {}", entry.id, printable(&entry.reason));
     }
+    for (name, form) in &export.foreign {
+        let name = printable(name);
+        eprintln!(
+            "identityctl: warning: the password of {name} is {} and not for shadow(5): it has * there",
+            printable(form)
+        );
+    }
     match &args.folder {
         None if output.is_json() => {
             output.show(&json!({"passwd": String::from_utf8_lossy(&export.passwd)}), |_| String::new())?;
@@ -149,7 +156,7 @@ pub(super) fn export(output: &Output, args: &ExportArgs) -> Result<Exit, CliErro
         None => output.bytes(&export.passwd)?,
         Some(folder) => {
             write_all(folder, &export, args.force)?;
-            let report = json!({"folder": folder, "generation": export.generation, "left_out": export.left_out});
+            let report = json!({"folder": folder, "generation": export.generation, "left_out": export.left_out, "foreign_passwords": export.foreign});
             output.show(&report, |_| {
                 format!(
                     "passwd, shadow and group of generation {} written to {}.\n",

@@ -39,6 +39,12 @@ pub struct LdapConfig {
     /// A file with its password on one line.
     #[serde(default)]
     pub bind_password_file: Option<PathBuf>,
+    /// As whom identityctl binds; empty: over `ldapi://` as root (SASL EXTERNAL).
+    #[serde(default)]
+    pub admin_dn: String,
+    /// A file with its password on one line: for root alone.
+    #[serde(default = "admin_password_file")]
+    pub admin_password_file: PathBuf,
     /// SASL EXTERNAL instead: over `ldapi://` as the user identityd.
     #[serde(default)]
     pub sasl: LdapSasl,
@@ -93,6 +99,58 @@ pub struct LdapConfig {
     /// Logins that are locked, besides those whose status says so.
     #[serde(default)]
     pub locked: Vec<LdapMatch>,
+    /// Where identityctl puts new entries, and what they are.
+    #[serde(default)]
+    pub write: LdapWrite,
+}
+
+/// Where identityctl puts new entries, and what they are. Empty names follow from the bases.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LdapWrite {
+    /// Below this, logins; empty: the first of `login_bases`, or `ou=logins` below `base`.
+    pub logins: String,
+    /// Below this, groups; empty: the first of `group_bases`, or `ou=groups` below `base`.
+    pub groups: String,
+    /// Below this, memberships; empty: `ou=memberships` below `base`.
+    pub memberships: String,
+    /// Below this, ids of deleted logins and groups; empty: `ou=retired` below `base`.
+    pub retired: String,
+    /// The entry that new ids come from; empty: `cn=next-id` below `base`.
+    pub counter: String,
+    /// Object classes of a login, the structural one first.
+    pub login_classes: Vec<String>,
+    /// Object classes of a group, the structural one first.
+    pub group_classes: Vec<String>,
+    /// How a group lists its members.
+    pub members: LdapMembers,
+}
+
+impl Default for LdapWrite {
+    fn default() -> Self {
+        let classes = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        Self {
+            logins: String::new(),
+            groups: String::new(),
+            memberships: String::new(),
+            retired: String::new(),
+            counter: String::new(),
+            login_classes: classes(&["account", "posixAccount", "shadowAccount", "ldapPublicKey", "mayfirstLogin"]),
+            group_classes: classes(&["mayfirstGroup", "posixGroup"]),
+            members: LdapMembers::default(),
+        }
+    }
+}
+
+/// How a group lists its members.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LdapMembers {
+    /// By their names (RFC 2307).
+    #[default]
+    Name,
+    /// By their DNs (RFC 2307bis).
+    Dn,
 }
 
 /// How deep below a base.
@@ -193,6 +251,7 @@ pub struct LdapAttributes {
     pub capability: String,
     pub membership: String,
     pub ssh_key: String,
+    pub key_added: String,
     pub password: String,
     pub last_change: String,
     pub min_days: String,
@@ -221,6 +280,7 @@ impl Default for LdapAttributes {
             capability: text("mayfirstCapability"),
             membership: text("mayfirstMembership"),
             ssh_key: text("sshPublicKey"),
+            key_added: text("mayfirstKeyAdded"),
             password: text("userPassword"),
             last_change: text("shadowLastChange"),
             min_days: text("shadowMin"),
@@ -238,7 +298,7 @@ impl Default for LdapAttributes {
 }
 
 impl LdapAttributes {
-    fn all(&self) -> [&str; 22] {
+    fn all(&self) -> [&str; 23] {
         [
             &self.name,
             &self.uid,
@@ -250,6 +310,7 @@ impl LdapAttributes {
             &self.capability,
             &self.membership,
             &self.ssh_key,
+            &self.key_added,
             &self.password,
             &self.last_change,
             &self.min_days,
@@ -321,6 +382,45 @@ impl LdapConfig {
         if self.group_bases.is_empty() { std::slice::from_ref(&self.base) } else { &self.group_bases }
     }
 
+    /// Below which entry identityctl puts new logins.
+    #[must_use]
+    pub fn new_logins(&self) -> String {
+        self.place(&self.write.logins, self.login_bases.first(), "ou=logins")
+    }
+
+    /// Below which entry identityctl puts new groups.
+    #[must_use]
+    pub fn new_groups(&self) -> String {
+        self.place(&self.write.groups, self.group_bases.first(), "ou=groups")
+    }
+
+    /// Below which entry memberships are.
+    #[must_use]
+    pub fn memberships(&self) -> String {
+        self.place(&self.write.memberships, None, "ou=memberships")
+    }
+
+    /// Below which entry the ids of deleted logins and groups are.
+    #[must_use]
+    pub fn retired(&self) -> String {
+        self.place(&self.write.retired, None, "ou=retired")
+    }
+
+    /// The entry that new ids come from.
+    #[must_use]
+    pub fn counter(&self) -> String {
+        self.place(&self.write.counter, None, "cn=next-id")
+    }
+
+    fn place(&self, said: &str, base: Option<&String>, usual: &str) -> String {
+        match base {
+            _ if !said.is_empty() => said.into(),
+            Some(base) => base.clone(),
+            None if self.base.is_empty() => usual.into(),
+            None => format!("{usual},{}", self.base),
+        }
+    }
+
     /// Where it is, for people.
     #[must_use]
     pub fn location(&self) -> String {
@@ -376,6 +476,7 @@ impl LdapConfig {
         for (key, path) in [
             ("directory.ca_file", Some(&self.ca_file)),
             ("directory.bind_password_file", self.bind_password_file.as_ref()),
+            ("directory.admin_password_file", Some(&self.admin_password_file)),
         ] {
             if let Some(path) = path.filter(|path| !path.is_absolute()) {
                 return Err((key, format!("{} is not an absolute path", path.display())));
@@ -399,6 +500,17 @@ impl LdapConfig {
                 return Err(("directory.attributes", format!("{name:?} is not the name of an attribute")));
             }
         }
+        for (key, classes) in [
+            ("directory.write.login_classes", &self.write.login_classes),
+            ("directory.write.group_classes", &self.write.group_classes),
+        ] {
+            let good = |name: &String| {
+                !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'))
+            };
+            if classes.is_empty() || !classes.iter().all(good) {
+                return Err((key, "name object classes, the structural one first".into()));
+            }
+        }
         if self.nesting > 64 {
             return Err(("directory.nesting", format!("{} is out of range: use 0 to 64", self.nesting)));
         }
@@ -414,6 +526,10 @@ fn login_filter() -> String {
 
 fn group_filter() -> String {
     "(objectClass=posixGroup)".into()
+}
+
+fn admin_password_file() -> PathBuf {
+    "/etc/identityd/ldap-admin.password".into()
 }
 
 fn ca_file() -> PathBuf {

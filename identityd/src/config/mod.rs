@@ -9,8 +9,8 @@ mod span;
 
 pub use error::ConfigError;
 pub use ldap::{
-    LdapAttributes, LdapCapability, LdapCase, LdapConfig, LdapFeed, LdapMatch, LdapPasswordChange, LdapReferrals,
-    LdapSasl, LdapScope, LdapTemplates, LdapTls,
+    LdapAttributes, LdapCapability, LdapCase, LdapConfig, LdapFeed, LdapMatch, LdapMembers, LdapPasswordChange,
+    LdapReferrals, LdapSasl, LdapScope, LdapTemplates, LdapTls, LdapWrite,
 };
 pub use mysql::{Address, MysqlConfig, MysqlQueries};
 pub use sections::{

@@ -109,6 +109,14 @@ impl<'m> Slapd<'m> {
         self.mosh.run(["ldapdelete", "-Q", "-Y", "EXTERNAL", "-H", &self.ldapi(), dn])
     }
 
+    /// What is stored, as LDIF: entries below the suffix that a filter finds, all their attributes, hashes too.
+    #[must_use]
+    pub fn stored(self, filter: &str) -> String {
+        let root =
+            ["-Q", "-LLL", "-o", "ldif-wrap=no", "-Y", "EXTERNAL", "-H", &self.ldapi(), "-b", SUFFIX, filter, "*", "+"];
+        self.mosh.run(std::iter::once("ldapsearch").chain(root)).success().stdout
+    }
+
     /// What it has logged: each operation.
     #[must_use]
     pub fn log(self) -> String {
@@ -243,10 +251,28 @@ impl Mosh {
                 "bind_dn = \"cn=identityd,ou=services,{SUFFIX}\"\nbind_password_file = \"/etc/identityd/ldap-password\"\n"
             )
         };
-        let lines = format!("type = \"ldap\"\nservers = {servers:?}\nbase = \"{SUFFIX}\"\n{ca}{bind}{more}\n");
+        // identityctl is an administrator of its own.
+        self.write("/etc/identityd/ldap-admin.password", &format!("{PASSWORD}\n"));
+        self.sh("chmod 0600 /etc/identityd/ldap-admin.password").success();
+        let admin = match more.contains("admin_dn") {
+            true => String::new(),
+            false => format!("admin_dn = \"cn=identityctl,ou=services,{SUFFIX}\"\n"),
+        };
+        let lines = format!("type = \"ldap\"\nservers = {servers:?}\nbase = \"{SUFFIX}\"\n{ca}{bind}{admin}{more}\n");
         let old = self.read(CONFIG);
         assert!(old.contains("type = \"sqlite\"\n"), "{CONFIG} names another directory already");
         self.write(CONFIG, &old.replace("type = \"sqlite\"\n", &lines));
+    }
+
+    /// A configuration file names another server than before.
+    ///
+    /// # Panics
+    /// When it names none.
+    #[track_caller]
+    pub fn ldap_directory_is(&self, config: &str, server: &str) {
+        let old = self.read(config);
+        let line = old.lines().find(|line| line.starts_with("servers = ")).expect("a line of servers");
+        self.write(config, &old.replace(line, &format!("servers = [\"{server}\"]")));
     }
 
     /// An authority, a certificate of `localhost` by it, and another authority that nobody trusts; once.

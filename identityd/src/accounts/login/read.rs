@@ -1,6 +1,6 @@
 //! Showing and listing logins.
 
-use schema::hash::PasswordHash;
+use schema::hash::{Method, PasswordHash};
 use schema::name::LoginName;
 use schema::record::Login;
 
@@ -32,6 +32,13 @@ impl Accounts {
         let mut warnings: Vec<Warning> = self.host.shell(&login.shell).into_iter().collect();
         if let Err(error) = self.host.home(&login.home) {
             warnings.push(Warning::Note(error.to_string()));
+        }
+        if password == Method::Locked
+            && let Some(form) = self.store.foreign_password(name).await?
+        {
+            warnings.push(Warning::Note(format!(
+                "its password is stored as {form}: the directory checks it, crypt(5) cannot"
+            )));
         }
         if groups.len() > NFS_GROUPS {
             warnings.push(Warning::ManyGroups { login: name.clone(), count: groups.len() });

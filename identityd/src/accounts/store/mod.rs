@@ -1,6 +1,7 @@
 //! What the operations need of a directory that can be written: a small set of primitives. Rules stay above it, in one place for all directories;
 //! what a database does by triggers (private groups, retired ids, the feed) a store does itself where its directory has none.
 
+pub(crate) mod ldap;
 pub(crate) mod sql;
 
 use std::fmt::Debug;
@@ -54,6 +55,16 @@ pub trait Store: Debug + Send + Sync {
 
     /// What is broken in it: for `identityctl doctor`. Empty: nothing.
     async fn check(&self) -> Stored<Vec<String>>;
+
+    /// In which form a login's password is stored if crypt(5) does not take it: the directory itself may check it all the same.
+    async fn foreign_password(&self, _name: &LoginName) -> Stored<Option<String>> {
+        Ok(None)
+    }
+
+    /// Whether what an interrupted copy has brought stays, and another one goes on from there. Else nothing of it is there.
+    fn goes_on(&self) -> bool {
+        false
+    }
 
     /// Closes its connections.
     async fn close(&self);
@@ -248,6 +259,8 @@ pub struct Whole {
     pub keys: Vec<(i64, SshKey)>,
     /// Where the search for a never-used id begins.
     pub next_id: i64,
+    /// Logins whose password is stored in a form that crypt(5) does not take, and which form: here they have none.
+    pub foreign: Vec<(String, String)>,
 }
 
 impl Whole {

@@ -52,7 +52,8 @@ pub enum DirectoryCommand {
     Check,
     /// Copy a whole directory into a new, empty one, read it back and compare everything. Exits with 1 if it is not the same.
     ///
-    /// Logins, hashes, capabilities, groups, members, keys, memberships, retired ids and the next id. One transaction: all of it or nothing.
+    /// Logins, hashes, capabilities, groups, members, keys, memberships, retired ids and the next id. Into SQL it is one transaction: all of it or nothing. Into LDAP what was written stays when it is
+    /// interrupted, and the same command goes on from there.
     Copy(CopyArgs),
 }
 
@@ -65,4 +66,7 @@ pub struct CopyArgs {
     /// The same for the new one. An embedded one is created; tables on a server are made before with `identityctl schema apply`.
     #[arg(long, value_name = "DIRECTORY")]
     pub to: String,
+    /// Leave logins without a password whose password in LDAP has a form that crypt(5) cannot check, such as {SSHA}. Without this they are named and nothing is copied.
+    #[arg(long)]
+    pub drop_foreign_passwords: bool,
 }

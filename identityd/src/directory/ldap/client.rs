@@ -69,6 +69,8 @@ pub struct Client {
     why: Arc<Mutex<Option<String>>>,
     asked: u32,
     since: Instant,
+    /// How long it is kept.
+    most: Duration,
     /// Which of the configured servers.
     pub(super) server: usize,
 }
@@ -140,7 +142,7 @@ impl Client {
         let driver = tokio::spawn(async move {
             let _ = connection.drive().await;
         });
-        Ok(Self { ldap, driver, guard, flow, why, asked: 0, since: Instant::now(), server })
+        Ok(Self { ldap, driver, guard, flow, why, asked: 0, since: Instant::now(), most: MAX_AGE, server })
     }
 
     /// Says who we are.
@@ -180,6 +182,11 @@ impl Client {
         self.ours(result)
     }
 
+    /// Keeps it as long as its process.
+    pub(super) const fn last(&mut self) {
+        self.most = Duration::MAX;
+    }
+
     /// Whether so many questions have gone over it that it should be replaced.
     pub(super) const fn is_worn(&self) -> bool {
         self.asked >= MAX_QUESTIONS
@@ -187,7 +194,7 @@ impl Client {
 
     /// Whether another question may go over it.
     pub(super) fn is_usable(&self) -> bool {
-        !self.is_worn() && self.since.elapsed() < MAX_AGE && !self.driver.is_finished() && !self.guard.is_finished()
+        !self.is_worn() && self.since.elapsed() < self.most && !self.driver.is_finished() && !self.guard.is_finished()
     }
 
     /// All entries that a search finds, and references to other servers.
@@ -340,7 +347,12 @@ impl Incoming {
 
 /// Success, or the server's error.
 pub(super) fn said(result: &LdapResult) -> Result<&LdapResult, LdapFailure> {
-    if result.rc == 0 { Ok(result) } else { Err(LdapFailure::Said { code: result.rc, text: result.text.clone() }) }
+    match result.rc {
+        0 => Ok(result),
+        // Where it says to go is all that it says.
+        10 => Err(LdapFailure::Said { code: 10, text: result.refs.join(" ") }),
+        code => Err(LdapFailure::Said { code, text: result.text.clone() }),
+    }
 }
 
 fn away(why: &Mutex<Option<String>>, error: &ldap3::LdapError) -> LdapFailure {

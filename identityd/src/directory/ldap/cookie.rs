@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use schema::record::Generation;
+
+use super::entry::RawEntry;
 use crate::directory::MAX_CURSOR;
 
 /// Version of the short form.
@@ -49,6 +52,12 @@ impl std::fmt::Display for Csn {
             self.count, self.provider, self.modification
         )
     }
+}
+
+/// The number of the newest change of an entry: of its CSN, or where the server has none, of its time stamp.
+pub(super) fn written(entry: &RawEntry) -> Option<Generation> {
+    let csn = entry.text("entryCSN").and_then(|text| Csn::parse(&text)).map(|csn| csn.micros);
+    csn.or_else(|| entry.text("modifyTimestamp").and_then(|text| micros(&text))).map(Generation)
 }
 
 impl Cookie {

@@ -15,10 +15,21 @@ pub(super) fn key(dn: &str) -> DnKey {
 }
 
 /// The first attribute of a name and its value.
-pub(super) fn first(dn: &str) -> Option<(String, String)> {
+pub(crate) fn first(dn: &str) -> Option<(String, String)> {
     let (attribute, value) = split(dn, ',').next()?.split_once('=').map(|(a, v)| (a.to_owned(), v.to_owned()))?;
     let value = split(&value, '+').next()?.to_owned();
     Some((attribute.trim().to_ascii_lowercase(), unescape(value.trim())))
+}
+
+/// What is directly above a name; `None`: nothing.
+pub(crate) fn parent(dn: &str) -> Option<&str> {
+    let first = split(dn, ',').next()?;
+    dn.get(first.len() + 1..).map(str::trim_start).filter(|parent| !parent.is_empty())
+}
+
+/// Whether two spellings are of one name.
+pub(crate) fn same(one: &str, other: &str) -> bool {
+    normal(one) == normal(other)
 }
 
 /// Whether `dn` is `base` or below it.

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 /// A value for a filter (RFC 4515 §3): everything but letters, digits and a few harmless signs becomes `\xx`.
-pub(super) fn value(bytes: &[u8]) -> String {
+pub(crate) fn value(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for byte in bytes {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b',' | b'=' | b' ' | b'@' | b':' | b'+')
@@ -17,17 +17,17 @@ pub(super) fn value(bytes: &[u8]) -> String {
 }
 
 /// `(attribute=value)`.
-pub(super) fn equal(attribute: &str, wanted: &[u8]) -> String {
+pub(crate) fn equal(attribute: &str, wanted: &[u8]) -> String {
     format!("({attribute}={})", value(wanted))
 }
 
 /// Both.
-pub(super) fn and(all: &str, also: &str) -> String {
+pub(crate) fn and(all: &str, also: &str) -> String {
     format!("(&{}{also})", wrapped(all))
 }
 
 /// A filter of the configuration may come without its parentheses.
-pub(super) fn wrapped(filter: &str) -> String {
+pub(crate) fn wrapped(filter: &str) -> String {
     if filter.starts_with('(') { filter.into() } else { format!("({filter})") }
 }
 

@@ -34,7 +34,7 @@ impl LdapDirectory {
     }
 
     /// The login of this name, as it is and as it is served.
-    pub(super) async fn login_named(
+    pub(crate) async fn login_named(
         &self,
         name: &LoginName,
     ) -> Result<Option<(RawEntry, Entry<Login>)>, DirectoryError> {
@@ -52,12 +52,12 @@ impl LdapDirectory {
     }
 
     /// The login of this uid.
-    pub(super) async fn login_numbered(&self, uid: UserId) -> Result<Option<Entry<Login>>, DirectoryError> {
+    pub(crate) async fn login_numbered(&self, uid: UserId) -> Result<Option<Entry<Login>>, DirectoryError> {
         Ok(self.logins_numbered(&[uid.raw().into()]).await?.into_iter().next())
     }
 
     /// The logins of these uids, in this order; of two with one uid the first to have had it is the one that counts, the other follows.
-    pub(super) async fn logins_numbered(&self, uids: &[i64]) -> Result<Vec<Entry<Login>>, DirectoryError> {
+    pub(crate) async fn logins_numbered(&self, uids: &[i64]) -> Result<Vec<Entry<Login>>, DirectoryError> {
         let mut entries = Vec::new();
         for chunk in uids.chunks(CHUNK) {
             entries.extend(self.logins(&any(&self.map.0.attributes.uid, chunk)).await?);
@@ -79,7 +79,7 @@ impl LdapDirectory {
     }
 
     /// What is in any of the bases, each entry once.
-    async fn entries(
+    pub(crate) async fn entries(
         &self,
         bases: &[String],
         all: &str,
@@ -146,7 +146,7 @@ impl LdapDirectory {
     }
 
     /// The groups of a login besides its primary one: gids and names.
-    pub(super) async fn groups_of(&self, entry: &RawEntry) -> Result<Vec<(i64, Box<str>)>, DirectoryError> {
+    pub(crate) async fn groups_of(&self, entry: &RawEntry) -> Result<Vec<(i64, Box<str>)>, DirectoryError> {
         let name = self.map.login_name(entry);
         let capabilities = self.map.capabilities(entry, &BTreeSet::new()).unwrap_or_default();
         let files_only = capabilities.contains(SFTP) && !capabilities.contains(SHELL);
@@ -187,7 +187,7 @@ impl LdapDirectory {
             base: entry.dn,
             scope: ldap3::Scope::Base,
             filter: "(objectClass=*)".into(),
-            attributes: vec![self.map.0.attributes.ssh_key.clone()],
+            attributes: vec![self.map.0.attributes.ssh_key.clone(), self.map.0.attributes.key_added.clone()],
             limit: 0,
             optional: true,
         };
@@ -195,7 +195,7 @@ impl LdapDirectory {
     }
 
     /// The group of this name.
-    pub(super) async fn group_named(&self, name: &GroupName) -> Result<Option<Entry<Group>>, DirectoryError> {
+    pub(crate) async fn group_named(&self, name: &GroupName) -> Result<Option<Entry<Group>>, DirectoryError> {
         let found = self.groups(&filter::equal(&self.map.0.attributes.group_name, name.as_str().as_bytes())).await?;
         let called = |entry: &&RawEntry| self.map.group_name(entry).eq_ignore_ascii_case(name.as_str());
         let first = found.iter().filter(called).min_by_key(|entry| self.map.seniority(entry));
@@ -206,7 +206,7 @@ impl LdapDirectory {
     }
 
     /// The group of this gid.
-    pub(super) async fn group_numbered(
+    pub(crate) async fn group_numbered(
         &self,
         gid: schema::id::GroupId,
     ) -> Result<Option<Entry<Group>>, DirectoryError> {
@@ -214,7 +214,7 @@ impl LdapDirectory {
     }
 
     /// The groups of these gids, in this order.
-    pub(super) async fn groups_numbered(&self, gids: &[i64]) -> Result<Vec<Entry<Group>>, DirectoryError> {
+    pub(crate) async fn groups_numbered(&self, gids: &[i64]) -> Result<Vec<Entry<Group>>, DirectoryError> {
         let mut entries = Vec::new();
         for chunk in gids.chunks(CHUNK) {
             entries.extend(self.groups(&any(&self.map.0.attributes.group_gid, chunk)).await?);

@@ -1,6 +1,6 @@
 //! Entries become records: the map of attributes, templates, and the rules of who may do what.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use schema::capability::Capability;
@@ -23,23 +23,23 @@ const SHELL: &str = "/bin/sh";
 
 /// Reads entries as the configuration says.
 #[derive(Debug, Clone)]
-pub(super) struct Map(pub(super) Arc<LdapConfig>);
+pub(crate) struct Map(pub(crate) Arc<LdapConfig>);
 
 /// Which entry was there first: by when it was created, then by its UUID.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Seniority(String, String);
+pub(crate) struct Seniority(String, String);
 
 impl Seniority {
     /// For tests.
     #[cfg(test)]
-    pub(super) fn new(created: &str, uuid: &str) -> Self {
+    pub(crate) fn new(created: &str, uuid: &str) -> Self {
         Self(created.into(), uuid.into())
     }
 }
 
 impl Map {
     /// The attributes of a login that are asked for; keys only where they are wanted.
-    pub(super) fn login_attributes(&self) -> Vec<String> {
+    pub(crate) fn login_attributes(&self) -> Vec<String> {
         let map = &self.0.attributes;
         let mut all: Vec<String> = [
             &map.name,
@@ -72,7 +72,7 @@ impl Map {
     }
 
     /// The attributes of a group that are asked for.
-    pub(super) fn group_attributes(&self) -> Vec<String> {
+    pub(crate) fn group_attributes(&self) -> Vec<String> {
         let map = &self.0.attributes;
         [
             &map.group_name,
@@ -95,7 +95,7 @@ impl Map {
     }
 
     /// A name as it is served.
-    pub(super) fn fold(&self, name: &str) -> String {
+    pub(crate) fn fold(&self, name: &str) -> String {
         match self.0.case {
             LdapCase::Exact => name.into(),
             LdapCase::Fold => name.to_lowercase(),
@@ -103,12 +103,12 @@ impl Map {
     }
 
     /// The name of a login: of several values the one in the entry's own name, else the first.
-    pub(super) fn login_name(&self, entry: &RawEntry) -> String {
+    pub(crate) fn login_name(&self, entry: &RawEntry) -> String {
         self.name(entry, &self.0.attributes.name)
     }
 
     /// The name of a group, likewise.
-    pub(super) fn group_name(&self, entry: &RawEntry) -> String {
+    pub(crate) fn group_name(&self, entry: &RawEntry) -> String {
         self.name(entry, &self.0.attributes.group_name)
     }
 
@@ -123,17 +123,17 @@ impl Map {
     }
 
     /// The uid as stored; −1 when it is none.
-    pub(super) fn uid(&self, entry: &RawEntry) -> i64 {
+    pub(crate) fn uid(&self, entry: &RawEntry) -> i64 {
         entry.text(&self.0.attributes.uid).and_then(|text| text.trim().parse().ok()).unwrap_or(-1)
     }
 
     /// The gid of a group as stored; −1 when it is none.
-    pub(super) fn gid(&self, entry: &RawEntry) -> i64 {
+    pub(crate) fn gid(&self, entry: &RawEntry) -> i64 {
         entry.text(&self.0.attributes.group_gid).and_then(|text| text.trim().parse().ok()).unwrap_or(-1)
     }
 
     /// Whether the members of a group follow from the rule `sftp-only`; another rule is an error.
-    pub(super) fn rule(&self, entry: &RawEntry) -> Result<bool, String> {
+    pub(crate) fn rule(&self, entry: &RawEntry) -> Result<bool, String> {
         match entry.text(&self.0.attributes.group_rule).as_deref() {
             None => Ok(false),
             Some("sftp-only") => Ok(true),
@@ -143,13 +143,13 @@ impl Map {
 
     /// When it was created, so that of two with one name or id the first can be told.
     #[allow(clippy::unused_self, reason = "it reads an entry like the others")]
-    pub(super) fn seniority(&self, entry: &RawEntry) -> Seniority {
+    pub(crate) fn seniority(&self, entry: &RawEntry) -> Seniority {
         let last = || "~".to_owned();
         Seniority(entry.text("createTimestamp").unwrap_or_else(last), entry.text("entryUUID").unwrap_or_else(last))
     }
 
     /// What a login may do, by its attributes and by the groups of the rules that it is in.
-    pub(super) fn capabilities(
+    pub(crate) fn capabilities(
         &self,
         entry: &RawEntry,
         groups: &BTreeSet<String>,
@@ -169,7 +169,7 @@ impl Map {
     }
 
     /// A login. `groups`: those of the capability rules that it is in.
-    pub(super) fn login(&self, entry: &RawEntry, groups: &BTreeSet<String>) -> Entry<Login> {
+    pub(crate) fn login(&self, entry: &RawEntry, groups: &BTreeSet<String>) -> Entry<Login> {
         match self.parse_login(entry, groups) {
             Ok(login) => Entry::Valid(login),
             Err(reason) => self.quarantined_login(entry, &reason),
@@ -177,12 +177,12 @@ impl Map {
     }
 
     /// A login that is not served.
-    pub(super) fn quarantined_login<T>(&self, entry: &RawEntry, reason: &str) -> Entry<T> {
+    pub(crate) fn quarantined_login<T>(&self, entry: &RawEntry, reason: &str) -> Entry<T> {
         quarantined(Kind::Login, self.login_name(entry), self.uid(entry), &entry.dn, reason)
     }
 
     /// A group that is not served.
-    pub(super) fn quarantined_group<T>(&self, entry: &RawEntry, reason: &str) -> Entry<T> {
+    pub(crate) fn quarantined_group<T>(&self, entry: &RawEntry, reason: &str) -> Entry<T> {
         quarantined(Kind::Group, self.group_name(entry), self.gid(entry), &entry.dn, reason)
     }
 
@@ -203,7 +203,7 @@ impl Map {
             };
         let gid = field(&map.gid, &overrides.gid, &defaults.gid)?.ok_or_else(|| format!("{} is missing", map.gid))?;
         let gecos =
-            field(&map.gecos, &overrides.gecos, &defaults.gecos)?.or_else(|| entry.text("cn")).unwrap_or_default();
+            field(&map.gecos, &overrides.gecos, &defaults.gecos)?.or_else(|| self.full_name(entry)).unwrap_or_default();
         let home =
             field(&map.home, &overrides.home, &defaults.home)?.ok_or_else(|| format!("{} is missing", map.home))?;
         let shell = field(&map.shell, &overrides.shell, &defaults.shell)?.unwrap_or_else(|| SHELL.into());
@@ -223,6 +223,11 @@ impl Map {
                 .transpose()?,
             name,
         })
+    }
+
+    /// `cn` must be there (RFC 2307), so who has no full name has its name there.
+    fn full_name(&self, entry: &RawEntry) -> Option<String> {
+        entry.text("cn").filter(|cn| *cn != self.login_name(entry))
     }
 
     fn status(&self, entry: &RawEntry) -> Result<Status, String> {
@@ -270,7 +275,7 @@ impl Map {
     }
 
     /// A group with these members.
-    pub(super) fn group(&self, entry: &RawEntry, members: Vec<LoginName>) -> Entry<Group> {
+    pub(crate) fn group(&self, entry: &RawEntry, members: Vec<LoginName>) -> Entry<Group> {
         let parsed = self.rule(entry).and_then(|_| {
             let map = &self.0.attributes;
             Ok(Group {
@@ -284,7 +289,7 @@ impl Map {
     }
 
     /// Keys that sshd would take; the others are named in the log.
-    pub(super) fn keys(&self, login: &LoginName, entry: &RawEntry) -> Vec<SshKey> {
+    pub(crate) fn keys(&self, login: &LoginName, entry: &RawEntry) -> Vec<SshKey> {
         let mut lines: Vec<String> = entry
             .all(&self.0.attributes.ssh_key)
             .iter()
@@ -293,8 +298,13 @@ impl Map {
         // Values have no order in LDAP.
         lines.sort_unstable();
         lines.dedup();
+        let days: HashMap<String, Date> =
+            entry.all(&self.0.attributes.key_added).iter().filter_map(|value| day_of_key(value)).collect();
         let parsed = lines.into_iter().zip(1..).filter_map(|(line, number)| match line.parse::<AuthorizedKey>() {
-            Ok(key) => Some(SshKey { id: number, fingerprint: key.fingerprint().to_owned(), line, added: None }),
+            Ok(key) => {
+                let fingerprint = key.fingerprint().to_owned();
+                Some(SshKey { id: number, added: days.get(&fingerprint).copied(), fingerprint, line })
+            }
             Err(error) => {
                 tracing::warn!(%login, key = number, %error, "a stored ssh key is not served; remove it from the entry");
                 None
@@ -302,6 +312,12 @@ impl Map {
         });
         parsed.collect()
     }
+}
+
+/// A fingerprint and the day on which its key was added.
+fn day_of_key(value: &[u8]) -> Option<(String, Date)> {
+    let (fingerprint, day) = std::str::from_utf8(value).ok()?.split_once(' ')?;
+    Some((fingerprint.to_owned(), day.parse().ok()?))
 }
 
 fn quarantined<T>(kind: Kind, name: String, id: i64, dn: &str, reason: &str) -> Entry<T> {

@@ -3,6 +3,7 @@
 //! Look-ups ask the server; the feed keeps names, ids and members in memory, so that a change can be told by what it concerns, and so that
 //! a group's members need no further questions. A server that may not be listed has no feed (`feed = "off"`): everything is asked for.
 
+pub(crate) mod admin;
 mod ber;
 pub mod client;
 mod control;
@@ -11,11 +12,11 @@ mod dial;
 pub mod dn;
 mod entry;
 mod feed;
-mod filter;
+pub(crate) mod filter;
 mod fleet;
 mod guard;
 mod lookup;
-mod map;
+pub(crate) mod map;
 mod model;
 mod order;
 mod pages;
@@ -156,9 +157,9 @@ impl Directory for LdapDirectory {
         self.keys_of(name).await
     }
 
-    /// Never: nobody reads it. Passwords are checked by [`verify`](Directory::verify).
-    async fn password_hash(&self, _name: &LoginName) -> Result<Option<PasswordHash>, DirectoryError> {
-        Ok(None)
+    /// For an administrator only: identityd does not read it. Passwords are checked by [`verify`](Directory::verify).
+    async fn password_hash(&self, name: &LoginName) -> Result<Option<PasswordHash>, DirectoryError> {
+        self.stored_hash(name).await
     }
 
     async fn set_password(

@@ -37,6 +37,7 @@ pub(super) async fn all(
             }));
         }
     }
+    pool.keep(client);
     Ok(())
 }
 

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::LdapDirectory;
 use super::client::{Client, Identity, LdapFailure, Search, said};
 use super::control::{self, PolicyAnswer};
-use super::cookie::{Csn, micros};
+use super::cookie::written;
 use super::entry::RawEntry;
 use crate::config::LdapPasswordChange;
 use crate::directory::{DirectoryError, Entry, Verified};
@@ -191,11 +191,7 @@ impl LdapDirectory {
             optional: true,
         };
         let found = self.pool.search(&search).await.unwrap_or_default();
-        let stamp = found.first().and_then(|entry| {
-            let csn = entry.text("entryCSN").and_then(|text| Csn::parse(&text)).map(|csn| csn.micros);
-            csn.or_else(|| entry.text("modifyTimestamp").and_then(|text| micros(&text)))
-        });
-        stamp.map_or_else(|| self.feed.generation(), Generation)
+        found.first().and_then(written).unwrap_or_else(|| self.feed.generation())
     }
 }
 

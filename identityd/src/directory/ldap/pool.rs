@@ -29,6 +29,8 @@ pub(super) struct Pool {
     pub(super) endpoints: Vec<Endpoint>,
     trust: Option<Trust>,
     identity: Identity,
+    /// Of an administrator: asks the servers that it writes to, so that it sees what it has written.
+    admin: bool,
     pub(super) order: Order,
     idle: Mutex<Vec<Client>>,
     /// A server has come back: who is at a farther one may want to change.
@@ -38,20 +40,46 @@ pub(super) struct Pool {
 impl Pool {
     /// Reads what connections need; connects nowhere.
     pub(super) fn new(config: Arc<LdapConfig>) -> Result<Arc<Self>, DirectoryError> {
+        let identity = match (&config.sasl, &config.bind_password_file) {
+            (LdapSasl::External, _) => Identity::External,
+            (LdapSasl::None, Some(path)) if !config.bind_dn.is_empty() => {
+                let password = secret::read(path)
+                    .map_err(|reason| DirectoryError::Unavailable { directory: config.location(), reason })?;
+                Identity::Simple(config.bind_dn.clone(), password)
+            }
+            _ => Identity::Anonymous,
+        };
+        Self::of(config, identity, false)
+    }
+
+    /// The same as the administrator, whose connections last as long as the process: its uid may change later.
+    pub(super) fn of_admin(config: Arc<LdapConfig>) -> Result<Arc<Self>, DirectoryError> {
+        let identity = if config.admin_dn.is_empty() {
+            Identity::External
+        } else {
+            let password = secret::read(&config.admin_password_file)
+                .map_err(|reason| DirectoryError::Unavailable { directory: config.location(), reason })?;
+            Identity::Simple(config.admin_dn.clone(), password)
+        };
+        Self::of(config, identity, true)
+    }
+
+    fn of(config: Arc<LdapConfig>, identity: Identity, admin: bool) -> Result<Arc<Self>, DirectoryError> {
         let refused = |reason| DirectoryError::Unavailable { directory: config.location(), reason };
         let endpoints = config.servers.iter().map(|url| Endpoint::parse(url, &config)).collect::<Result<Vec<_>, _>>();
         let endpoints = endpoints.map_err(refused)?;
         let trust = Trust::read(&config, &endpoints).map_err(refused)?;
-        let identity = match (&config.sasl, &config.bind_password_file) {
-            (LdapSasl::External, _) => Identity::External,
-            (LdapSasl::None, Some(path)) if !config.bind_dn.is_empty() => {
-                Identity::Simple(config.bind_dn.clone(), secret::read(path).map_err(refused)?)
-            }
-            _ => Identity::Anonymous,
-        };
         let order = Order::new(endpoints.len());
-        let pool =
-            Arc::new(Self { config, endpoints, trust, identity, order, idle: Mutex::default(), back: Notify::new() });
+        let pool = Arc::new(Self {
+            config,
+            endpoints,
+            trust,
+            identity,
+            admin,
+            order,
+            idle: Mutex::default(),
+            back: Notify::new(),
+        });
         tokio::spawn(watch(Arc::downgrade(&pool)));
         Ok(pool)
     }
@@ -59,7 +87,7 @@ impl Pool {
     /// All entries that a search finds, from the first server that answers.
     pub(super) async fn search(&self, search: &Search) -> Result<Vec<RawEntry>, DirectoryError> {
         let until = Instant::now() + self.config.timeout.0;
-        let candidates = self.order.candidates();
+        let candidates = if self.admin { self.order.writable() } else { self.order.candidates() };
         let mut reason = String::new();
         for (at, server) in candidates.iter().enumerate() {
             let limit = if at + 1 < candidates.len() { until.min(Instant::now() + ATTEMPT) } else { until };
@@ -146,8 +174,14 @@ impl Pool {
 
     /// A connection of its own, bound as identityd, to the first server that answers; of those that can be written if it is for that.
     pub(super) async fn connect(&self, to_write: bool) -> Result<Client, DirectoryError> {
+        if let Some(client) = self.order.writable().first().filter(|_| self.admin).and_then(|server| self.kept(*server))
+        {
+            return Ok(client);
+        }
         let until = Instant::now() + self.config.timeout.0;
-        self.connect_as(&self.identity, to_write, until).await.map_err(|failure| self.unavailable(failure.to_string()))
+        self.connect_as(&self.identity, to_write || self.admin, until)
+            .await
+            .map_err(|failure| self.unavailable(failure.to_string()))
     }
 
     /// The same as somebody else.
@@ -189,9 +223,17 @@ impl Pool {
         let connecting = async {
             let mut client = Client::connect(endpoint, self.trust.as_ref(), server).await?;
             client.bind(identity).await?;
+            if self.admin {
+                client.last();
+            }
             Ok(client)
         };
         tokio::time::timeout_at(limit, connecting).await.map_err(|_| away())?
+    }
+
+    /// Whether it was opened by an administrator.
+    pub(super) const fn is_admin(&self) -> bool {
+        self.admin
     }
 
     fn kept(&self, server: usize) -> Option<Client> {
@@ -201,7 +243,7 @@ impl Pool {
         Some(idle.swap_remove(at))
     }
 
-    fn keep(&self, client: Client) {
+    pub(super) fn keep(&self, client: Client) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() < IDLE && client.is_usable() {
             idle.push(client);

@@ -9,13 +9,14 @@ use schema::name::LoginName;
 use schema::record::{Generation, Group, Login};
 
 use super::client::Search;
+use super::entry::RawEntry;
 use super::feed::{self, Node};
 use super::filter;
 use super::map::{Map, Seniority};
 use super::model::{Model, Uuid};
 use super::pages;
 use super::pool::Pool;
-use crate::directory::{DirectoryError, Entry, Stock, StockedLogin};
+use crate::directory::{DirectoryError, Entry, Kind, Stock, StockedLogin};
 
 /// Entries handed over at a time.
 const PORTION: usize = 500;
@@ -30,6 +31,17 @@ pub(super) struct LdapStock {
 
 /// Reads everything. `generation` was taken before.
 pub(super) async fn read(pool: &Arc<Pool>, map: &Map, generation: Generation) -> Result<LdapStock, DirectoryError> {
+    read_with(pool, map, generation, &[], &mut |_, _| ()).await
+}
+
+/// The same, and shows each entry as it is, with these further attributes of logins.
+pub(super) async fn read_with(
+    pool: &Arc<Pool>,
+    map: &Map,
+    generation: Generation,
+    more: &[String],
+    each: &mut (dyn FnMut(Kind, &RawEntry) + Send),
+) -> Result<LdapStock, DirectoryError> {
     let config = &map.0;
     let search = |base: &String, of: &str, attributes: Vec<String>| Search {
         base: base.clone(),
@@ -39,8 +51,9 @@ pub(super) async fn read(pool: &Arc<Pool>, map: &Map, generation: Generation) ->
         limit: 0,
         optional: false,
     };
+    let login_attributes = [map.login_attributes(), more.to_vec()].concat();
     let login_searches: Vec<Search> =
-        config.login_bases().iter().map(|base| search(base, &config.login_filter, map.login_attributes())).collect();
+        config.login_bases().iter().map(|base| search(base, &config.login_filter, login_attributes.clone())).collect();
     let group_searches: Vec<Search> =
         config.group_bases().iter().map(|base| search(base, &config.group_filter, map.group_attributes())).collect();
 
@@ -51,6 +64,7 @@ pub(super) async fn read(pool: &Arc<Pool>, map: &Map, generation: Generation) ->
         let uuid = feed::uuid_of(&entry);
         if let (true, Some(Node::Group(group))) = (seen.insert(uuid), feed::group(map, &entry)) {
             model.put_quietly(uuid, Node::Group(group));
+            each(Kind::Group, &entry);
             raw_groups.push((uuid, map.seniority(&entry), map.group(&entry, Vec::new())));
         }
     })
@@ -65,6 +79,7 @@ pub(super) async fn read(pool: &Arc<Pool>, map: &Map, generation: Generation) ->
         let uuid = feed::uuid_of(&entry);
         if let (true, Some(Node::Login(login))) = (seen.insert(uuid), feed::login(map, &entry)) {
             model.put_quietly(uuid, Node::Login(login));
+            each(Kind::Login, &entry);
             logins.push((uuid, map.seniority(&entry), map.login(&entry, &BTreeSet::new())));
             if by_group {
                 entries.insert(uuid, entry);
@@ -111,6 +126,13 @@ pub(super) async fn read(pool: &Arc<Pool>, map: &Map, generation: Generation) ->
         logins: stocked.into_iter().map(|(.., login)| login).collect::<Vec<_>>().into_iter(),
         groups: groups.into_iter().map(|(.., group)| group).collect::<Vec<_>>().into_iter(),
     })
+}
+
+impl LdapStock {
+    /// All of it at once: logins by uid, groups by gid.
+    pub(super) fn into_parts(self) -> (Vec<StockedLogin>, Vec<Entry<Group>>) {
+        (self.logins.collect(), self.groups.collect())
+    }
 }
 
 #[async_trait]
@@ -166,13 +188,13 @@ pub(super) trait Named {
 impl Named for Login {
     fn quarantined(&self, reason: String) -> crate::directory::Quarantined {
         let (name, id) = (self.name.to_string(), self.uid.raw().into());
-        crate::directory::Quarantined { kind: crate::directory::Kind::Login, name, id, reason }
+        crate::directory::Quarantined { kind: Kind::Login, name, id, reason }
     }
 }
 
 impl Named for Group {
     fn quarantined(&self, reason: String) -> crate::directory::Quarantined {
         let (name, id) = (self.name.to_string(), self.gid.raw().into());
-        crate::directory::Quarantined { kind: crate::directory::Kind::Group, name, id, reason }
+        crate::directory::Quarantined { kind: Kind::Group, name, id, reason }
     }
 }
