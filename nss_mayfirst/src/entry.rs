@@ -3,10 +3,11 @@
 use core::ffi::{c_char, c_long};
 use core::mem::MaybeUninit;
 
+use schema::name;
 use schema::packed::{GroupHead, PackedError, PasswdHead, ShadowHead};
 use schema::snapshot::Answer;
 use schema::snapshot::pair::Snapshot;
-use schema::snapshot::view::{Group, Login};
+use schema::snapshot::view::{Group, Kind, Login};
 
 use crate::buffer::Buffer;
 use crate::source::{Fault, Record};
@@ -101,12 +102,15 @@ impl Entry for libc::passwd {
     ) -> Outcome<Identity<'s>> {
         let (head, strings) = (&login.head, login.strings);
         let space = buffer.strings(strings.len())?;
-        let base: *mut c_char = space.as_mut_ptr().cast();
-        let known = matches!(asked, Asked::Name(_));
-        let [name, password, gecos, dir, shell] = head.copy_strings(strings, space, known)?;
-        let identity = Identity { name: field(strings, name, head.name_len), id: Some(head.uid), gid: Some(head.gid) };
-        into.write(passwd_of(head, base, [name, password, gecos, dir, shell]));
-        Ok(identity)
+        let name = login.name();
+        // The rule of names was kept by the one that was asked for.
+        let good = head.keeps_rules(strings) && (matches!(asked, Asked::Name(_)) || name::is_valid(name));
+        if !good {
+            return Err(Fault::Protocol.into());
+        }
+        let base: *mut c_char = crate::sys::copy(strings, space).as_mut_ptr().cast();
+        into.write(passwd_of(head, base, head.starts()));
+        Ok(Identity { name, id: Some(head.uid), gid: Some(head.gid) })
     }
 
     fn unpack<'b>(record: &mut impl Record, buffer: Buffer<'b>, asked: Asked<'_>) -> Outcome<(Self, Identity<'b>)> {
@@ -145,15 +149,7 @@ impl Entry for libc::group {
         let members = (head.members as usize).saturating_add(1);
         let (pointers, space) = buffer.pointers_and_strings(members, strings.len())?;
         let base: *mut c_char = space.as_mut_ptr().cast();
-        let mut slots = pointers.iter_mut();
-        let [name, password] = head.check_strings(strings, |at| {
-            if let Some(slot) = slots.next() {
-                slot.write(base.wrapping_add(at));
-            }
-        })?;
-        for slot in slots {
-            slot.write(core::ptr::null_mut());
-        }
+        let [name, password] = head.point_at_members(strings, base, pointers)?;
         crate::sys::copy(strings, space);
         let identity = Identity { name: field(strings, name, head.name_len), id: Some(head.gid), gid: None };
         into.write(Self {
@@ -172,15 +168,7 @@ impl Entry for libc::group {
         let (pointers, strings) = buffer.pointers_and_strings(members, len)?;
         let strings = record.read(strings)?;
         let base: *mut c_char = strings.as_mut_ptr().cast();
-        let mut slots = pointers.iter_mut();
-        let [name, password] = head.check_strings(strings, |at| {
-            if let Some(slot) = slots.next() {
-                slot.write(base.wrapping_add(at));
-            }
-        })?;
-        for slot in slots {
-            slot.write(core::ptr::null_mut());
-        }
+        let [name, password] = head.point_at_members(strings, base, pointers)?;
         let identity = Identity { name: field(strings, name, head.name_len), id: Some(head.gid), gid: None };
         asked.check(identity.name, identity.id)?;
         let entry = Self {

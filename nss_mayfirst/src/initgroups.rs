@@ -22,7 +22,7 @@ const CHUNK: usize = 64;
 /// Appends the groups of `name`, but `primary`, what the array already holds, and the server's own groups. All of them or none: libc takes what is in the array
 /// whatever the status says, and half of somebody's groups is a wrong answer.
 pub(crate) fn initgroups(name: &[u8], primary: u32, groups: &mut GidArray<'_>) -> Outcome {
-    if name::check(name).is_err() {
+    if !name::is_valid(name) {
         return Err(Failure::NotFound);
     }
     if let Some(newest) = source::published()
@@ -52,7 +52,7 @@ fn look_further(name: &[u8], primary: u32, groups: &mut GidArray<'_>) -> Outcome
 fn read(pinned: &Pinned<'_>, name: &[u8], primary: u32, groups: &mut GidArray<'_>) -> Option<Outcome> {
     let snapshot = pinned.snapshot()?;
     let gids = match snapshot.login_by_name(name) {
-        Answer::Found(login) => login.gids,
+        Answer::Found(login) => login.packed_gids()?,
         Answer::Absent => return Some(Err(Failure::NotFound)),
         Answer::Unusable => return None,
     };

@@ -41,6 +41,7 @@ impl Local {
 
     /// NOTFOUND when the name (unless empty) or the id is a local one. A file that is not there has no accounts; one that cannot be read
     /// makes the answer unknown.
+    #[inline(never)]
     pub(crate) fn refuse(&mut self, wanted: Identity<'_>) -> Outcome {
         if self.look_through(&mut Scan::new(wanted))? { Err(Failure::NotFound) } else { Ok(()) }
     }

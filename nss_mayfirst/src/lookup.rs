@@ -51,7 +51,7 @@ fn by_name<E: Entry>(
     buffer: Buffer<'_>,
     into: &mut MaybeUninit<E>,
 ) -> Outcome {
-    if name::check(name).is_err() {
+    if !name::is_valid(name) {
         return Err(Failure::NotFound);
     }
     look_up(Question::Name(op, name), Asked::Name(name), accounts, buffer, into)

@@ -1,7 +1,7 @@
-//! Snapshot files of made-up logins, for measurements and tests of readers: `cargo run --release -p schema --example snapshot_files -- DIR LOGINS`
+//! Snapshot files out of a passwd(5) and a group(5) file, for measurements of readers without identityd:
+//! `cargo run --release -p schema --example snapshot_files -- DIR PASSWD GROUP`. The benchmark's own logins come from `tests/c/bench/fill.c`.
 //!
-//! Logins `user1`… have the uids 100001…, three groups and a group of their own; `everyone` (gid 90000) has the first 5,000 logins as members. No more than a base and a control
-//! page: who publishes is identityd.
+//! No more than a base and a control page, whose heartbeat is now: who publishes is identityd.
 
 use schema::id::GroupId;
 use schema::record::{Group, Passwd};
@@ -10,16 +10,25 @@ use schema::snapshot::control::{Control, HEARTBEAT, Visibility, WORD};
 use schema::snapshot::hash::Key;
 use schema::snapshot::layout::Pair;
 use schema::snapshot::write::{Meta, Notes, Tombstones, Writer};
+use std::collections::{BTreeMap, HashMap};
+use std::error::Error;
 use std::fs::{self, File};
 use std::path::Path;
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let mut arguments = std::env::args().skip(1);
-    let (Some(directory), Some(logins)) = (arguments.next(), arguments.next()) else {
-        return Err("usage: snapshot_files DIR LOGINS".into());
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [directory, passwd, group] = arguments.as_slice() else {
+        return Err("usage: snapshot_files DIR PASSWD GROUP".into());
     };
-    let (directory, logins) = (Path::new(&directory), logins.parse::<u32>()?);
+    let directory = Path::new(directory);
     fs::create_dir_all(directory)?;
+    let groups = groups(&fs::read_to_string(group)?)?;
+    let mut memberships: HashMap<&str, Vec<GroupId>> = HashMap::new();
+    for group in groups.values() {
+        for member in &group.members {
+            memberships.entry(member.as_str()).or_default().push(group.gid);
+        }
+    }
     let pair = Pair { base: 1, delta: 0 };
     let meta = Meta {
         directory: [1; 16],
@@ -32,21 +41,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let base = File::options().read(true).write(true).create(true).truncate(true).open(directory.join("base.1"))?;
     let mut writer = Writer::new(base, meta)?;
-    for number in 1..=logins {
-        let passwd = login(number)?;
-        let gids: [GroupId; 3] = [passwd.gid, 90_001.try_into()?, 90_002.try_into()?];
-        let login = Owned::login(&passwd, &gids);
+    for login in logins(&fs::read_to_string(passwd)?)?.values() {
+        // The primary group first, the others ascending.
+        let others = memberships.get(login.name.as_str()).into_iter().flatten().filter(|gid| **gid != login.gid);
+        let gids: Vec<GroupId> = std::iter::once(login.gid).chain(others.copied()).collect();
+        let login = Owned::login(login, &gids);
         writer.login(login.record(), login.gids())?;
     }
-    let members = |least, most: u32| (least..=most.min(logins)).map(|number| format!("user{number}").parse());
-    for (gid, name, most) in [(90_000, "everyone", 5_000), (90_001, "radio", 10), (90_002, "web", 20)] {
-        let members = members(1, most).collect::<Result<Vec<_>, _>>()?;
-        writer.group(Owned::group(&Group { gid: gid.try_into()?, name: name.parse()?, members })?.record())?;
-    }
-    for number in 1..=logins {
-        let passwd = login(number)?;
-        let group = Group { gid: passwd.gid, name: passwd.name.as_str().parse()?, members: Vec::new() };
-        writer.group(Owned::group(&group)?.record())?;
+    for group in groups.values() {
+        writer.group(Owned::group(group)?.record())?;
     }
     let mut key = 0x9e37_79b9_u64;
     writer.finish(&Tombstones::default(), || {
@@ -61,14 +64,40 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-fn login(number: u32) -> Result<Passwd, Box<dyn std::error::Error>> {
-    let name = format!("user{number}");
-    Ok(Passwd {
-        uid: (100_000 + number).try_into()?,
-        gid: (100_000 + number).try_into()?,
-        gecos: "Made Up".parse()?,
-        home: format!("/home/members/users/{name}").parse()?,
-        shell: "/bin/bash".parse()?,
-        name: name.parse()?,
-    })
+/// By uid.
+fn logins(file: &str) -> Result<BTreeMap<u32, Passwd>, Box<dyn Error>> {
+    let login = |line: &str| -> Result<(u32, Passwd), Box<dyn Error>> {
+        let fields: Vec<&str> = line.split(':').collect();
+        let [name, _, uid, gid, gecos, home, shell] = fields[..] else {
+            return Err(format!("not a line of passwd(5): {line}").into());
+        };
+        let uid: u32 = uid.parse()?;
+        let login = Passwd {
+            name: name.parse()?,
+            uid: uid.try_into()?,
+            gid: gid.parse::<u32>()?.try_into()?,
+            gecos: gecos.parse()?,
+            home: home.parse()?,
+            shell: shell.parse()?,
+        };
+        Ok((uid, login))
+    };
+    file.lines().map(login).collect()
+}
+
+/// By gid.
+fn groups(file: &str) -> Result<BTreeMap<u32, Group>, Box<dyn Error>> {
+    let group = |line: &str| -> Result<(u32, Group), Box<dyn Error>> {
+        let fields: Vec<&str> = line.split(':').collect();
+        let [name, _, gid, members] = fields[..] else {
+            return Err(format!("not a line of group(5): {line}").into());
+        };
+        let gid: u32 = gid.parse()?;
+        let mut members =
+            members.split(',').filter(|name| !name.is_empty()).map(str::parse).collect::<Result<Vec<_>, _>>()?;
+        members.sort_unstable();
+        members.dedup();
+        Ok((gid, Group { gid: gid.try_into()?, name: name.parse()?, members }))
+    };
+    file.lines().map(group).collect()
 }

@@ -1,76 +1,178 @@
-//! Counts bytes that libc must not see, eight at a time, and copies them on the way: of all that a look-up in memory does, reading every byte of
-//! the answer is the largest part.
+//! Sixteen bytes at a time: what libc must not see, what a name may be made of, and where the tags of an index agree.
 //!
-//! Eight bytes are one word, and one calculation for all of them: vector instructions would take half the time, but whether the compiler makes them depends on
-//! its mood (rustc 1.95: with `opt-level` 2, not with 3 or "s").
+//! A block is a vector of the crate `wide`: one instruction of x86-64's SSE2 or of ARM's NEON each. Written out, because whether a compiler finds the vectors by itself depends
+//! on its mood (rustc 1.95: with `opt-level` 2, not with 3 or "s").
 
-use core::mem::MaybeUninit;
+use wide::{u8x16, u32x4};
 
 /// Bytes in a block.
-const BLOCK: usize = 8;
-/// Blocks after which the counters of the single places, of eight bits each, are added up.
-const RUN: usize = 255;
-
-/// The highest bit of each byte.
-const HIGH: u64 = each(0x80);
-
-/// How many bytes are control characters (NUL among them), DEL or a colon.
+pub(crate) const BLOCK: usize = 16;
+/// How many bytes, of at most 2,000, are control characters (NUL among them), DEL or a colon.
 #[must_use]
-pub(crate) fn forbidden(bytes: &[u8]) -> usize {
+#[inline(always)]
+pub(crate) fn forbidden_in_few(bytes: &[u8]) -> usize {
     let (blocks, rest) = bytes.as_chunks::<BLOCK>();
-    let mut count = 0_usize;
-    for run in blocks.chunks(RUN) {
-        count = count.wrapping_add(sum(run.iter().fold(0, |counters, block| counters.wrapping_add(marks(*block)))));
-    }
-    count.wrapping_add(sum(in_tail(bytes, rest)))
+    let Some(last) = bytes.last_chunk::<BLOCK>() else {
+        return rest.iter().filter(|byte| is_forbidden(**byte)).count();
+    };
+    // The last block once more, without what was counted already.
+    let counters = Counters::zero().add(Block::of(last).forbidden().of_last(rest.len()));
+    blocks.iter().fold(counters, |counters, block| counters.add(Block::of(block).forbidden())).sum()
 }
 
-/// The same of the bytes of `from`, fewer than 2,000, which go into `to`. Both are of one length; what one has more than the other is left out.
+/// Which of eight words are this one: a bit for each, the first the lowest.
 #[must_use]
 #[inline(always)]
-pub(crate) fn copy_counting(from: &[u8], to: &mut [MaybeUninit<u8>]) -> usize {
-    let (blocks, rest) = from.as_chunks::<BLOCK>();
-    let (spaces, _) = to.as_chunks_mut::<BLOCK>();
-    let mut counters = 0_u64;
-    for (block, space) in blocks.iter().zip(spaces) {
-        *space = block.map(MaybeUninit::new);
-        counters = counters.wrapping_add(marks(*block));
-    }
-    if let (Some(last), Some(space)) = (from.last_chunk::<BLOCK>(), to.last_chunk_mut::<BLOCK>()) {
-        // Some of them once more: cheaper than one by one.
-        *space = last.map(MaybeUninit::new);
-    } else {
-        for (byte, slot) in from.iter().zip(to) {
-            slot.write(*byte);
-        }
-    }
-    sum(counters.wrapping_add(in_tail(from, rest)))
+pub(crate) fn equal_words(words: &[u8; 2 * BLOCK], wanted: u32) -> u32 {
+    let (words, _) = words.as_chunks::<4>();
+    let [a, b, c, d, e, f, g, h] = *words else {
+        return 0;
+    };
+    let equal =
+        |words: [[u8; 4]; 4]| u32x4::new(words.map(u32::from_le_bytes)).simd_eq(u32x4::splat(wanted)).to_bitmask();
+    equal([a, b, c, d]) | equal([e, f, g, h]) << 4
 }
 
-/// The marks of the `rest` behind the blocks of `bytes`.
+/// Whether these are bytes that a name may be made of, wherever they stand in it.
+#[must_use]
 #[inline(always)]
-fn in_tail(bytes: &[u8], rest: &[u8]) -> u64 {
-    match bytes.last_chunk::<BLOCK>() {
-        // The last eight once more, without those counted already: they are the lower bytes.
-        Some(last) => {
-            let counted = BLOCK.wrapping_sub(rest.len()).wrapping_mul(8) as u32;
-            u64::MAX.checked_shl(counted).unwrap_or(0) & marks(*last)
+pub(crate) fn of_a_name(first: u64, second: u64) -> bool {
+    Block::of(&(u128::from(first) | u128::from(second) << 64).to_le_bytes()).of_a_name().all()
+}
+
+/// A piece of a list of names, each ended by a NUL: bit `n` is about byte `n`.
+#[derive(Clone, Copy)]
+pub(crate) struct Names {
+    /// Ends of names.
+    pub(crate) ends: u64,
+    /// Neither an end nor what a name may be made of.
+    pub(crate) foreign: u64,
+    /// What no name begins with: digits, `.` and `-`.
+    pub(crate) not_first: u64,
+    /// What no name ends with: `.` and `-`.
+    pub(crate) not_last: u64,
+}
+
+impl Names {
+    /// Bytes in a piece.
+    pub(crate) const PIECE: usize = 64;
+
+    #[inline(never)]
+    pub(crate) fn of(piece: &[u8; Self::PIECE]) -> Self {
+        let (blocks, _) = piece.as_chunks::<BLOCK>();
+        // Spelled out: a compiler that looks for size makes a loop.
+        let [a, b, c, d] = *blocks else {
+            return Self { ends: 0, foreign: u64::MAX, not_first: 0, not_last: 0 };
+        };
+        let blocks = [a, b, c, d].map(|block| Block::of(&block));
+        let bits = |marks: fn(Block) -> Marks| {
+            let [a, b, c, d] = blocks.map(|block| u64::from(marks(block).bits()));
+            a | b << 16 | c << 32 | d << 48
+        };
+        Self {
+            ends: bits(|block| block.is(0)),
+            foreign: !bits(|block| block.of_a_name().or(block.is(0))),
+            not_first: bits(|block| block.between(b'-', b'9')),
+            not_last: bits(|block| block.between(b'-', b'.')),
         }
-        None => rest.iter().filter(|byte| is_forbidden(**byte)).count() as u64,
     }
 }
 
-/// A 1 in each byte that is forbidden, a 0 in the others.
-#[inline(always)]
-const fn marks(block: [u8; BLOCK]) -> u64 {
-    let bytes = u64::from_le_bytes(block);
-    // Adding to the lower seven bits carries into the highest of a byte and never out of it: exact for each byte by itself.
-    let low = !(each(0x80));
-    let printable = (bytes & low).wrapping_add(each(0x60)) | bytes;
-    let (delete, colon) = (bytes ^ each(0x7f), bytes ^ each(b':'));
-    let not_delete = (delete & low).wrapping_add(low) | delete;
-    let not_colon = (colon & low).wrapping_add(low) | colon;
-    (!(printable & not_delete & not_colon) & HIGH) >> 7
+/// Sixteen bytes.
+#[derive(Clone, Copy)]
+struct Block(u8x16);
+
+/// All ones in each byte that is meant, zero in the others.
+#[derive(Clone, Copy)]
+struct Marks(u8x16);
+
+/// How often each place was marked.
+#[derive(Clone, Copy)]
+struct Counters(u8x16);
+
+impl Block {
+    #[inline(always)]
+    fn of(bytes: &[u8; BLOCK]) -> Self {
+        Self(u8x16::new(*bytes))
+    }
+
+    /// What libc must not see.
+    #[inline(always)]
+    fn forbidden(self) -> Marks {
+        self.between(0, 0x1f).or(self.is(0x7f)).or(self.is(b':'))
+    }
+
+    /// What a name may be made of: `[a-z0-9_.-]`.
+    #[inline(always)]
+    fn of_a_name(self) -> Marks {
+        // Two ranges with a hole in each.
+        let holes = self.is(b'/').or(self.is(b'`'));
+        self.between(b'-', b'9').or(self.between(b'_', b'z')).without(holes)
+    }
+
+    /// Those that are this byte.
+    #[inline(always)]
+    fn is(self, byte: u8) -> Marks {
+        Marks(self.0.simd_eq(u8x16::splat(byte)))
+    }
+
+    /// Those from the first to the last of these.
+    #[inline(always)]
+    fn between(self, first: u8, last: u8) -> Marks {
+        let from = self.0 - u8x16::splat(first);
+        Marks(from.min(u8x16::splat(last.wrapping_sub(first))).simd_eq(from))
+    }
+}
+
+impl Marks {
+    #[inline(always)]
+    fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    #[inline(always)]
+    fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// Of the last so many bytes alone.
+    #[inline(always)]
+    fn of_last(self, count: usize) -> Self {
+        let from_behind = u8x16::new([15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0]);
+        let count = u8x16::splat(count as u8);
+        Self(self.0 & !from_behind.max(count).simd_eq(from_behind))
+    }
+
+    /// A bit for each byte.
+    #[inline(always)]
+    fn bits(self) -> u32 {
+        self.0.to_bitmask()
+    }
+
+    #[inline(always)]
+    fn all(self) -> bool {
+        self.bits() == 0xffff
+    }
+}
+
+impl Counters {
+    #[inline(always)]
+    fn zero() -> Self {
+        Self(u8x16::ZERO)
+    }
+
+    #[inline(always)]
+    fn add(self, marks: Marks) -> Self {
+        // All ones is -1.
+        Self(self.0 - marks.0)
+    }
+
+    /// After at most 127 additions: two places together must not overflow.
+    #[inline(always)]
+    fn sum(self) -> usize {
+        let all = u128::from_le_bytes(self.0.to_array());
+        sum((all as u64).wrapping_add((all >> 64) as u64))
+    }
 }
 
 /// The sum of the eight bytes of a word.
@@ -78,11 +180,6 @@ const fn marks(block: [u8; BLOCK]) -> u64 {
 const fn sum(counters: u64) -> usize {
     let pairs = (counters & 0x00ff_00ff_00ff_00ff).wrapping_add((counters >> 8) & 0x00ff_00ff_00ff_00ff);
     (pairs.wrapping_mul(0x0001_0001_0001_0001) >> 48) as usize
-}
-
-/// A word of eight times this byte.
-const fn each(byte: u8) -> u64 {
-    u64::from_le_bytes([byte; BLOCK])
 }
 
 #[inline]
@@ -102,12 +199,41 @@ mod tests {
                     let mut bytes = vec![b'a'; len];
                     bytes[at] = byte;
                     let expected = usize::from(byte < 32 || byte == 127 || byte == b':');
-                    assert_eq!(forbidden(&bytes), expected, "{byte} at {at} of {len}");
-                    let mut copy = vec![MaybeUninit::new(b'#'); len];
-                    assert_eq!(copy_counting(&bytes, &mut copy), expected, "{byte} at {at} of {len}");
+                    assert_eq!(forbidden_in_few(&bytes), expected, "{byte} at {at} of {len}");
                 }
             }
-            assert_eq!(forbidden(&vec![0; len]), len);
+            assert_eq!(forbidden_in_few(&vec![0; len]), len);
         }
+        assert_eq!(forbidden_in_few(&[0; 2_000]), 2_000);
+    }
+
+    #[test]
+    fn every_byte_is_told_what_it_may_be_in_a_name() {
+        for byte in 0..=255_u8 {
+            for at in 0..Names::PIECE {
+                let mut piece = [b'a'; Names::PIECE];
+                piece[at] = byte;
+                let names = Names::of(&piece);
+                let bit = |is: bool| u64::from(is) << at;
+                let of_a_name = matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'.' | b'-');
+                assert_eq!(names.ends, bit(byte == 0), "{byte} at {at}");
+                assert_eq!(names.foreign, bit(byte != 0 && !of_a_name), "{byte} at {at}");
+                assert_eq!(names.not_first, bit(matches!(byte, b'0'..=b'9' | b'.' | b'-' | b'/')), "{byte} at {at}");
+                assert_eq!(names.not_last, bit(matches!(byte, b'.' | b'-')), "{byte} at {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn equal_words_are_found_where_they_are() {
+        let words: [u32; 8] = [7, 0x0102_0304, 7, 8, 0x0403_0201, 7, u32::MAX, 7];
+        let mut bytes = [0; 32];
+        for (slot, word) in bytes.chunks_exact_mut(4).zip(words) {
+            slot.copy_from_slice(&word.to_le_bytes());
+        }
+        assert_eq!(equal_words(&bytes, 7), 0b1010_0101);
+        assert_eq!(equal_words(&bytes, 0x0102_0304), 0b10);
+        assert_eq!(equal_words(&bytes, u32::MAX), 0b100_0000);
+        assert_eq!(equal_words(&bytes, 9), 0);
     }
 }

@@ -8,12 +8,15 @@
 //! directory's range, exact lengths, valid names, absolute paths, a NUL where a string ends and nowhere else, no colon and no control
 //! character (a caller may print the field into a file of that syntax, or to a terminal).
 
+use core::ffi::c_char;
 use core::mem::MaybeUninit;
 
+use crate::bytes::Names;
 use crate::id::is_usable;
 
 /// Longest gecos, home and shell in bytes, without the NUL.
 pub const MAX_FIELD: usize = 255;
+const _: () = assert!((MAX_FIELD + 1).is_power_of_two());
 /// Longest password hash in bytes (libxcrypt: `CRYPT_OUTPUT_SIZE` is 384).
 pub const MAX_HASH: usize = 384;
 /// Most members of a group: a record stays below 16 MiB whatever the names.
@@ -73,20 +76,23 @@ impl PasswdHead {
     ///
     /// # Errors
     /// [`PackedError::Length`] when `bytes` is shorter than [`Self::SIZE`] or a string is longer than [`MAX_FIELD`], [`PackedError::Id`].
-    #[inline]
+    #[inline(always)]
     pub fn parse(bytes: &[u8]) -> Result<Self, PackedError> {
+        let words = words_of(bytes.first_chunk::<{ Self::SIZE }>().ok_or(PackedError::Length)?);
+        let [uid, gid, name_and_gecos, dir_and_shell] = words;
         let head = Self {
-            uid: u32_at(bytes, 0)?,
-            gid: u32_at(bytes, 4)?,
-            name_len: u16_at(bytes, 8)?,
-            gecos_len: u16_at(bytes, 10)?,
-            dir_len: u16_at(bytes, 12)?,
-            shell_len: u16_at(bytes, 14)?,
+            uid,
+            gid,
+            name_len: name_and_gecos as u16,
+            gecos_len: (name_and_gecos >> 16) as u16,
+            dir_len: dir_and_shell as u16,
+            shell_len: (dir_and_shell >> 16) as u16,
         };
-        if !is_usable(head.uid) || !is_usable(head.gid) {
+        if !is_usable(head.uid) | !is_usable(head.gid) {
             return Err(PackedError::Id);
         }
-        let longest = head.gecos_len.max(head.dir_len).max(head.shell_len);
+        // The largest is one less than a power of two, so no bit above it may be set in any.
+        let longest = head.gecos_len | head.dir_len | head.shell_len;
         if usize::from(longest) > MAX_FIELD { Err(PackedError::Length) } else { Ok(head) }
     }
 
@@ -121,53 +127,46 @@ impl PasswdHead {
     /// # Errors
     /// [`PackedError`] when `strings` is not exactly what this head describes.
     pub fn check_strings(&self, strings: &[u8]) -> Result<[usize; 5], PackedError> {
-        self.check(strings, crate::bytes::forbidden(strings), false)
-    }
-
-    /// The same, and copies them in the same pass. Not the rule of names if `name_known`: the caller compares it with a name that keeps the rule.
-    ///
-    /// # Errors
-    /// As [`Self::check_strings`]; `to` may then hold anything.
-    #[inline(never)]
-    pub fn copy_strings(
-        &self,
-        strings: &[u8],
-        to: &mut [MaybeUninit<u8>],
-        name_known: bool,
-    ) -> Result<[usize; 5], PackedError> {
-        if strings.len() != to.len() {
-            return Err(PackedError::Length);
-        }
-        self.check(strings, crate::bytes::copy_counting(strings, to), name_known)
-    }
-
-    #[inline(always)]
-    fn check(&self, strings: &[u8], forbidden: usize, name_known: bool) -> Result<[usize; 5], PackedError> {
         if strings.len() != self.strings_len() {
             return Err(PackedError::Length);
         }
+        let name = strings.get(..usize::from(self.name_len)).unwrap_or_default();
+        let good = self.keeps_rules(strings) && crate::name::check(name).is_ok();
+        if good { Ok(self.starts()) } else { Err(PackedError::Field) }
+    }
+
+    /// Where each string starts, whatever `strings` are: name, password, gecos, home, shell.
+    #[must_use]
+    #[inline(always)]
+    pub fn starts(&self) -> [usize; 5] {
         // Five u16 and small numbers cannot overflow a usize.
         let password = usize::from(self.name_len).wrapping_add(1);
         let gecos = password.wrapping_add(PASSWORD_ELSEWHERE.len()).wrapping_add(1);
         let dir = gecos.wrapping_add(usize::from(self.gecos_len)).wrapping_add(1);
         let shell = dir.wrapping_add(usize::from(self.dir_len)).wrapping_add(1);
-        let starts = [0, password, gecos, dir, shell];
+        [0, password, gecos, dir, shell]
+    }
+
+    /// Whether `strings` is what this head describes, but for the rule of names.
+    #[must_use]
+    #[inline(always)]
+    pub fn keeps_rules(&self, strings: &[u8]) -> bool {
+        if strings.len() != self.strings_len() || usize::from(self.name_len) > crate::name::MAX_LEN {
+            return false;
+        }
+        let [_, password, gecos, dir, shell] = self.starts();
         // Each string ends where the next starts; as many bytes that libc must not see as there are ends: so none inside.
         // All five are read whatever the first says: no jumps.
         let last = |end: usize| strings.get(end.wrapping_sub(1)).copied().unwrap_or(u8::MAX);
         let ended = last(password) | last(gecos) | last(dir) | last(shell) | last(strings.len()) == 0;
         // A relative or empty home or shell would be taken for the root, or looked up where the program happens to stand.
-        let absolute = strings.get(dir) == Some(&b'/') && strings.get(shell) == Some(&b'/');
-        if !ended || !absolute || forbidden != starts.len() {
-            return Err(PackedError::Field);
-        }
-        if !name_known {
-            let name = strings.get(..usize::from(self.name_len)).unwrap_or_default();
-            crate::name::check(name).map_err(|_| PackedError::Field)?;
-        }
-        Ok(starts)
+        let absolute = (strings.get(dir) == Some(&b'/')) & (strings.get(shell) == Some(&b'/'));
+        ended & absolute & (crate::bytes::forbidden_in_few(strings) == ENDS)
     }
 }
+
+/// How many strings a passwd record has.
+const ENDS: usize = 5;
 
 /// The head of a group record. The strings follow: name, `x`, then every member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -190,14 +189,11 @@ impl GroupHead {
     ///
     /// # Errors
     /// [`PackedError::Length`], [`PackedError::Id`].
-    #[inline]
+    #[inline(always)]
     pub fn parse(bytes: &[u8]) -> Result<Self, PackedError> {
-        let head = Self {
-            gid: u32_at(bytes, 0)?,
-            members: u32_at(bytes, 4)?,
-            members_len: u32_at(bytes, 8)?,
-            name_len: u16_at(bytes, 12)?,
-        };
+        let words = words_of(bytes.first_chunk::<{ Self::SIZE }>().ok_or(PackedError::Length)?);
+        let [gid, members, members_len, name_len] = words;
+        let head = Self { gid, members, members_len, name_len: name_len as u16 };
         if !is_usable(head.gid) {
             return Err(PackedError::Id);
         }
@@ -231,7 +227,7 @@ impl GroupHead {
             .saturating_add(PASSWORD_ELSEWHERE.len() + 2)
     }
 
-    /// Where name, password and the first member start. Checks every string; calls `member` with the start of each member in turn.
+    /// Where name and password start. Checks every string; calls `member` with the start of each member in turn.
     ///
     /// # Errors
     /// [`PackedError`] when `strings` is not exactly what this head describes.
@@ -241,15 +237,31 @@ impl GroupHead {
             return Err(PackedError::Length);
         }
         let password = check_name(strings, 0, usize::from(self.name_len))?;
-        let mut at = check_field(strings, password, PASSWORD_ELSEWHERE.len())?;
-        for _ in 0..self.members {
-            let rest = strings.get(at..).ok_or(PackedError::Length)?;
-            let len = rest.iter().position(|byte| *byte == 0).ok_or(PackedError::Field)?;
-            let next = check_name(strings, at, len)?;
-            member(at);
-            at = next;
+        let at = check_field(strings, password, PASSWORD_ELSEWHERE.len())?;
+        let count = check_names(strings.get(at..).unwrap_or_default(), |start| member(at.wrapping_add(start)))?;
+        if count == self.members as usize { Ok([0, password]) } else { Err(PackedError::Length) }
+    }
+
+    /// The same, and writes what libc wants: a pointer to each member and a null behind the last, given where the strings are or will be.
+    ///
+    /// # Errors
+    /// As [`Self::check_strings`]; `pointers` may then hold anything.
+    pub fn point_at_members(
+        &self,
+        strings: &[u8],
+        base: *mut c_char,
+        pointers: &mut [MaybeUninit<*mut c_char>],
+    ) -> Result<[usize; 2], PackedError> {
+        let mut slots = pointers.iter_mut();
+        let starts = self.check_strings(strings, |at| {
+            if let Some(slot) = slots.next() {
+                slot.write(base.wrapping_add(at));
+            }
+        })?;
+        for slot in slots {
+            slot.write(core::ptr::null_mut());
         }
-        if at == strings.len() { Ok([0, password]) } else { Err(PackedError::Length) }
+        Ok(starts)
     }
 }
 
@@ -401,6 +413,63 @@ fn check_name(strings: &[u8], at: usize, len: usize) -> Result<usize, PackedErro
     let name = strings.get(at..).and_then(|rest| rest.get(..len)).ok_or(PackedError::Length)?;
     crate::name::check(name).map_err(|_| PackedError::Field)?;
     end.checked_add(1).ok_or(PackedError::Length)
+}
+
+/// Checks that a list is nothing but valid names, each ended by its NUL, and returns how many. Calls `name` with the start of each in turn.
+///
+/// 64 bytes at a time: a group of 5,000 members is fifty thousand bytes.
+#[inline(always)]
+fn check_names(list: &[u8], mut name: impl FnMut(usize)) -> Result<usize, PackedError> {
+    let (mut count, mut start) = (0_usize, 0_usize);
+    // What the piece before ended with: the end of a name (as does nothing), and a byte that no name ends with.
+    let (mut after_end, mut after_not_last) = (1, 0);
+    let (pieces, tail) = list.as_chunks::<{ Names::PIECE }>();
+    let mut rest = [0; Names::PIECE];
+    for (slot, byte) in rest.iter_mut().zip(tail) {
+        *slot = *byte;
+    }
+    // NULs fill up the last piece, and each would be an end.
+    let of_tail = 1_u64.wrapping_shl(tail.len() as u32).wrapping_sub(1);
+    let pieces = pieces.iter().map(|piece| (piece, u64::MAX)).chain([(&rest, of_tail)]);
+    let mut at = 0_usize;
+    for (piece, of_list) in pieces {
+        let names = Names::of(piece);
+        let ends = names.ends & of_list;
+        let starts = (ends << 1 | after_end) & of_list;
+        let bad = names.foreign | starts & (names.not_first | ends) | (names.not_last << 1 | after_not_last) & ends;
+        let mut left = starts;
+        while left != 0 {
+            let next = at.wrapping_add(left.trailing_zeros() as usize);
+            left &= left.wrapping_sub(1);
+            // With its NUL.
+            if next.wrapping_sub(start) > crate::name::MAX_LEN + 1 {
+                return Err(PackedError::Field);
+            }
+            start = next;
+            name(start);
+            count = count.wrapping_add(1);
+        }
+        if bad != 0 {
+            return Err(PackedError::Field);
+        }
+        at = at.wrapping_add(Names::PIECE);
+        if of_list == u64::MAX {
+            (after_end, after_not_last) = (ends >> 63, names.not_last >> 63);
+        }
+    }
+    let last = list.len().wrapping_sub(start);
+    if list.last().is_none_or(|byte| *byte == 0) && last <= crate::name::MAX_LEN + 1 {
+        Ok(count)
+    } else {
+        Err(PackedError::Field)
+    }
+}
+
+/// The words of a head.
+#[inline(always)]
+fn words_of(head: &[u8; 16]) -> [u32; 4] {
+    let all = u128::from_le_bytes(*head);
+    [all as u32, (all >> 32) as u32, (all >> 64) as u32, (all >> 96) as u32]
 }
 
 /// Writers, for identityd and tests.
@@ -602,7 +671,38 @@ mod tests {
         }
     }
 
+    /// What a list of members is, told without [`check_names`].
+    fn names_one_by_one(list: &[u8]) -> Option<Vec<usize>> {
+        let mut starts = Vec::new();
+        let mut at = 0;
+        while at < list.len() {
+            let len = list[at..].iter().position(|byte| *byte == 0)?;
+            crate::name::check(&list[at..at + len]).ok()?;
+            starts.push(at);
+            at += len + 1;
+        }
+        Some(starts)
+    }
+
     proptest! {
+        #[test]
+        fn a_list_is_judged_as_its_names_are_one_by_one(
+            names in prop::collection::vec("[a-z_][a-z0-9_.-]{0,33}", 0..40),
+            change in prop::option::of((any::<prop::sample::Index>(), prop::sample::select(b"\0-.9/aZ:\x7f\xe9".to_vec()))),
+        ) {
+            let mut list: Vec<u8> = names.iter().flat_map(|name| name.bytes().chain([0])).collect();
+            if let Some((at, byte)) = change.filter(|_| !list.is_empty()) {
+                let at = at.index(list.len());
+                list[at] = byte;
+            }
+            let mut starts = Vec::new();
+            let count = check_names(&list, |at| starts.push(at));
+            match names_one_by_one(&list) {
+                Some(expected) => prop_assert_eq!((count, starts), (Ok(expected.len()), expected)),
+                None => prop_assert_eq!(count, Err(PackedError::Field)),
+            }
+        }
+
         #[test]
         fn nonsense_is_refused_and_nothing_else_happens(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let _ = passwd_strings(&bytes);

@@ -36,7 +36,7 @@ pub(super) fn compare(published: &Published, new: &Snapshot<'_>) -> Option<Diffe
     walk.differences(
         published.logins()?.inspect(|_| of += 1),
         new.base().entries::<Login<'_>>(),
-        |one, other| one.record == other.record && one.gids == other.gids,
+        |one, other| one.record == other.record && one.packed_gids() == other.packed_gids(),
         |login, renamed| {
             if !renamed && new.login_by_name(login.name()) == Answer::Absent {
                 removed.push(login.id());

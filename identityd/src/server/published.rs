@@ -41,9 +41,10 @@ pub(super) fn look_up(host: &Host, op: Op, payload: &[u8]) -> Option<Reply> {
             taken(local.group_of_gid(gid).is_some())
                 .or_else(|| found(snapshot.group_by_gid(gid).map(|group| group.record)))
         }
-        Op::Initgroups => {
-            taken(local.has_login(name)).or_else(|| found(snapshot.login_by_name(payload).map(|login| login.gids)))
-        }
+        Op::Initgroups => taken(local.has_login(name)).or_else(|| match snapshot.login_by_name(payload) {
+            Answer::Found(login) => found(login.packed_gids().map_or(Answer::Unusable, Answer::Found)),
+            other => found(other.map(|login| login.record)),
+        }),
         _ => None,
     }
 }

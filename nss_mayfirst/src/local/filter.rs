@@ -15,18 +15,15 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use schema::snapshot::hash::Key;
+use schema::snapshot::hash;
 
 use super::{Accounts, CHUNK, GROUP, PASSWD, open};
 use crate::entry::Identity;
 use crate::sys::{self, Errno, Stamp};
 
-/// 64 KiBit: with 300 local logins and as many groups a foreign name is taken for a local one once in 5,000 look-ups.
+/// 64 KiBit: with 40 local logins and 60 groups a look-up reads the files in vain once in 13,000 times, with 300 and 300 once in 480.
 const WORDS: usize = 1024;
 const MASK: usize = WORDS - 1;
-
-/// The key of the names' hash. It need not be secret: who finds names that meet makes his own look-ups slow.
-const KEY: Key = Key(0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7344);
 
 /// What a name or an id belongs to.
 #[derive(Debug, Clone, Copy)]
@@ -61,7 +58,7 @@ impl Filter {
         if self.moment.load(Ordering::Acquire) != moment && !self.refresh(moment) {
             return true;
         }
-        (!identity.name.is_empty() && self.has(of_name(sort, identity.name)))
+        (!identity.name.is_empty() & self.has(of_name(sort, identity.name)))
             | identity.id.is_some_and(|id| self.has(of_id(sort, id)))
             | identity.gid.is_some_and(|gid| self.has(of_id(Sort::Group, gid)))
     }
@@ -143,15 +140,13 @@ fn mask(hash: u64) -> u64 {
 
 #[inline(always)]
 fn of_name(sort: Sort, name: &[u8]) -> u64 {
-    let hash = KEY.name(name);
-    // Two halves that were mixed well; which sort it is turns them.
-    (u64::from(hash.place) << 32 | u64::from(hash.tag)).rotate_left(sort as u32)
+    hash::plain(name, sort as u64)
 }
 
 #[inline(always)]
 fn of_id(sort: Sort, id: u32) -> u64 {
-    let spread = (u64::from(id) ^ (sort as u64) << 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    (spread ^ spread >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 32
+    // The upper half of a product is mixed best.
+    (u64::from(id) | (sort as u64) << 32).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32
 }
 
 /// Takes the lines of a file of accounts apart, however it is cut. More lenient than [`super::Scan`] must be: what is taken for an account and is none costs a little time.

@@ -5,7 +5,7 @@ pub(super) use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering}
 #[cfg(all(loom, test))]
 pub(super) use loom::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-/// Orders a store or an addition before a later load of another place. With core's atomics both are `SeqCst`, which does that by itself (on x86-64 either
+/// Orders a store, an exchange or an addition before a later load of another place. With core's atomics both are `SeqCst`, which does that by itself (on x86-64 either
 /// is a locked instruction, a full barrier). Loom takes `SeqCst` operations for acquire and release and knows the total order of fences only.
 #[inline]
 pub(super) fn barrier() {

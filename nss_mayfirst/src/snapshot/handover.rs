@@ -1,14 +1,16 @@
 //! The hand-over: readers use the current generation while a newer one takes its place and the old one is released.
 //!
-//! No reader ever waits. There are two slots; one is current. A reader *pins* the slot it uses: it adds one to a counter of that slot, and
-//! then makes sure that the slot is still the current one. Whoever notices a newer generation fills the other slot, makes it
-//! current, and empties the old slot when its counters are all zero, now or at a later try.
+//! No reader ever waits. There are two slots; one is current. A reader *pins* the slot it uses: it takes a free seat and writes down which slot it uses, or, where the seat
+//! that it looks at is taken, adds one to a counter of that slot; then it makes sure that the slot is still the current one. Whoever notices a newer generation fills the
+//! other slot, makes it current, and empties the old slot when nobody has it pinned, now or at a later try.
 //!
-//! Why it is right (checked by the model in `model.rs`): the reader adds its pin *before* it reads `current` for the second time, the
+//! Why it is right (checked by the model in `model.rs`): the reader pins *before* it reads `current` for the second time, the
 //! changer stores `current` *before* it reads the pins, and all four are sequentially consistent. So either the reader sees that its slot is no longer
 //! current and does not use it, or the changer sees the pin and leaves the slot alone. A pin is taken off with Release and read with
 //! Acquire, so whatever the reader read was read before the slot is emptied. That a pin may appear and vanish on a slot that is not current
 //! does no harm: that reader never touched the slot's value.
+//!
+//! A seat is left by a plain store, since nobody else writes to it meanwhile: half the price of a counter, which takes a locked instruction (some 20 cycles) each way.
 //!
 //! Pins and lock are in memory that the kernel wipes in the child of a fork: the threads that held them do not exist there. The slots are not wiped: the
 //! child goes on with the mappings it inherited.
@@ -17,14 +19,14 @@ use core::mem::MaybeUninit;
 
 use super::atomics::{AtomicU32, AtomicU64, AtomicUsize, Ordering, Value, barrier};
 
-/// Counters for each slot, so that threads seldom write the same line of the cache.
+/// Seats, each in a line of the cache of its own, so that threads seldom write the same one.
 #[cfg(not(all(loom, test)))]
-pub(super) const STRIPES: usize = 32;
+const SEATS: usize = 32;
 #[cfg(all(loom, test))]
-pub(super) const STRIPES: usize = 2;
+const SEATS: usize = 2;
 
-const MASK: usize = STRIPES - 1;
-const _: () = assert!(STRIPES.is_power_of_two());
+const MASK: usize = SEATS - 1;
+const _: () = assert!(SEATS.is_power_of_two());
 
 /// No slot is current.
 const NONE: usize = 2;
@@ -59,19 +61,32 @@ pub(super) struct Pins {
     epoch: AtomicU64,
     /// 1 while somebody exchanges generations.
     lock: AtomicU32,
-    stripes: [Stripe; STRIPES],
+    seats: [Seat; SEATS],
 }
 
 /// One line of the cache.
 #[repr(align(64))]
-struct Stripe([AtomicU32; 2]);
+struct Seat {
+    /// Which slot its only user has pinned, and one; 0: free.
+    taken: AtomicU32,
+    /// Of each slot, how many have it pinned who found the seat taken.
+    standing: [AtomicU32; 2],
+}
 
 /// A generation that stays as long as this.
 pub(super) struct Guard<'a, T> {
     pins: &'a Pins,
-    pin: &'a AtomicU32,
+    pin: Pin<'a>,
     epoch: u64,
     slot: &'a Slot<T>,
+}
+
+/// How a slot is pinned.
+enum Pin<'a> {
+    /// By a seat.
+    Seated(&'a AtomicU32),
+    /// By a counter.
+    Standing(&'a AtomicU32),
 }
 
 /// How an exchange ended.
@@ -97,15 +112,15 @@ impl<T> Handover<T> {
         Self { current: AtomicUsize::new(NONE), slots: [Slot::new(), Slot::new()] }
     }
 
-    /// Pins the current generation. `None`: there is none, or they change faster than we can look.
+    /// Pins the current generation. `None`: there is none, or they change faster than we can look. `seat` is any number that differs between threads.
     #[inline(always)]
-    pub(super) fn pin<'a>(&'a self, pins: &'a Pins, stripe: usize, epochs: &AtomicU64) -> Option<Guard<'a, T>> {
+    pub(super) fn pin<'a>(&'a self, pins: &'a Pins, seat: usize, epochs: &AtomicU64) -> Option<Guard<'a, T>> {
         let epoch = pins.epoch(epochs);
+        let seat = pins.seat(seat)?;
         for _ in 0..TRIES {
             let current = self.current.load(Ordering::Acquire);
             let slot = self.slots.get(current)?;
-            let pin = pins.pin(stripe, current)?;
-            pin.fetch_add(1, Ordering::SeqCst);
+            let pin = seat.pin(current)?;
             let guard = Guard { pins, pin, epoch, slot };
             barrier();
             if self.current.load(Ordering::SeqCst) == current {
@@ -232,7 +247,10 @@ impl Pins {
         Self {
             epoch: AtomicU64::new(0),
             lock: AtomicU32::new(0),
-            stripes: core::array::from_fn(|_| Stripe([AtomicU32::new(0), AtomicU32::new(0)])),
+            seats: core::array::from_fn(|_| Seat {
+                taken: AtomicU32::new(0),
+                standing: [AtomicU32::new(0), AtomicU32::new(0)],
+            }),
         }
     }
 
@@ -255,20 +273,48 @@ impl Pins {
     }
 
     #[inline(always)]
-    fn pin(&self, stripe: usize, slot: usize) -> Option<&AtomicU32> {
-        self.stripes.get(stripe & MASK)?.0.get(slot)
+    fn seat(&self, number: usize) -> Option<&Seat> {
+        self.seats.get(number & MASK)
     }
 
     /// Whether anybody has a slot pinned.
     fn used(&self, slot: usize) -> bool {
-        let free = |stripe: &Stripe| stripe.0.get(slot).is_some_and(|pin| pin.load(Ordering::SeqCst) == 0);
-        !self.stripes.iter().all(free)
+        self.seats.iter().any(|seat| seat.has_pinned(slot))
     }
 
     fn lock(&self) -> Option<Lock<'_>> {
         let free = self.lock.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_ok();
         free.then(|| Lock(&self.lock))
     }
+}
+
+impl Seat {
+    #[inline(always)]
+    fn pin(&self, slot: usize) -> Option<Pin<'_>> {
+        match self.taken.compare_exchange(0, mark(slot), Ordering::SeqCst, Ordering::Relaxed) {
+            Ok(_) => Some(Pin::Seated(&self.taken)),
+            Err(_) => self.stand(slot),
+        }
+    }
+
+    /// By another thread of the same number, or by this one, which a signal has interrupted.
+    #[cold]
+    fn stand(&self, slot: usize) -> Option<Pin<'_>> {
+        let counter = self.standing.get(slot)?;
+        counter.fetch_add(1, Ordering::SeqCst);
+        Some(Pin::Standing(counter))
+    }
+
+    fn has_pinned(&self, slot: usize) -> bool {
+        let stand = |counter: &AtomicU32| counter.load(Ordering::SeqCst) != 0;
+        self.taken.load(Ordering::SeqCst) == mark(slot) || self.standing.get(slot).is_some_and(stand)
+    }
+}
+
+/// How a seat says that a slot is pinned.
+#[inline(always)]
+fn mark(slot: usize) -> u32 {
+    (slot as u32).wrapping_add(1)
 }
 
 struct Lock<'a>(&'a AtomicU32);
@@ -291,9 +337,14 @@ impl<T> Guard<'_, T> {
 impl<T> Drop for Guard<'_, T> {
     #[inline(always)]
     fn drop(&mut self) {
-        // In the child of a fork out of a signal handler the pin is gone already: taking it off would make it -1, for ever in use.
+        // In the child of a fork out of a signal handler the pin is gone already: taking it off would make it -1, for ever in use, or free somebody else's seat.
         if self.pins.epoch.load(Ordering::Relaxed) == self.epoch {
-            self.pin.fetch_sub(1, Ordering::Release);
+            match self.pin {
+                Pin::Seated(taken) => taken.store(0, Ordering::Release),
+                Pin::Standing(counter) => {
+                    counter.fetch_sub(1, Ordering::Release);
+                }
+            }
         }
     }
 }

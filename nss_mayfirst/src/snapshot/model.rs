@@ -52,8 +52,8 @@ impl World {
     }
 
     /// As a look-up.
-    fn read(&self, stripe: usize) -> Option<usize> {
-        let guard = self.handover.pin(&self.pins, stripe, &self.epochs)?;
+    fn read(&self, seat: usize) -> Option<usize> {
+        let guard = self.handover.pin(&self.pins, seat, &self.epochs)?;
         let number = guard.value().number;
         // Later in the same look-up: loom sees this access too.
         assert!(!guard.value().released.load(Ordering::Relaxed), "used after it was released");
@@ -85,11 +85,20 @@ fn a_reader_never_uses_a_released_generation() {
 
 #[test]
 fn two_readers_and_a_changer_do_not_disturb_each_other() {
-    model(3, || {
+    two_readers([0, 1]);
+}
+
+#[test]
+fn nor_do_they_when_both_want_one_seat() {
+    two_readers([1, 1]);
+}
+
+fn two_readers(seats: [usize; 2]) {
+    model(3, move || {
         let world = World::with_one_generation();
-        let readers = [0, 1].map(|stripe| {
+        let readers = seats.map(|seat| {
             let world = world.clone();
-            thread::spawn(move || world.read(stripe))
+            thread::spawn(move || world.read(seat))
         });
         assert_eq!(world.publish(), Exchange::Done);
         for reader in readers {

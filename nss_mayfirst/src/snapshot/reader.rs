@@ -28,13 +28,14 @@ pub(crate) struct Reader {
     not_before: AtomicU64,
     /// When somebody last looked whether the control page is still the one at its path.
     pub(super) looked: AtomicU64,
+    /// The [moment](Pinned::moment) at which everything was last seen to be in order: nothing else need be looked at in the same second but the word. 0: never.
+    pub(super) seen: AtomicU64,
 }
 
 /// A generation that stays mapped as long as this, and the moment when it was the newest.
 pub(crate) struct Pinned<'a> {
     guard: Guard<'a, Generation>,
-    /// In milliseconds of the coarse clock.
-    now: u64,
+    moment: u64,
 }
 
 impl Pinned<'_> {
@@ -44,12 +45,16 @@ impl Pinned<'_> {
         self.guard.value().snapshot()
     }
 
-    /// A number that differs between seconds and between generations.
+    /// A number that differs between seconds and between generations. Never 0.
     #[inline(always)]
     pub(crate) fn moment(&self) -> u64 {
-        // Never 0: the lowest bit.
-        self.guard.value().word().wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ self.now.wrapping_div(1000) << 1 | 1
+        self.moment
     }
+}
+
+#[inline(always)]
+fn moment(word: u64, second: u64) -> u64 {
+    word.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ second << 1 | 1
 }
 
 /// The snapshot of this machine.
@@ -66,6 +71,7 @@ impl Reader {
             epochs: AtomicU64::new(0),
             not_before: AtomicU64::new(0),
             looked: AtomicU64::new(0),
+            seen: AtomicU64::new(0),
         }
     }
 
@@ -79,13 +85,14 @@ impl Reader {
         let Some(guard) = self.handover.pin(pins, sys::thread_number(), &self.epochs) else {
             return self.catch_up();
         };
-        let now = sys::coarse_ms();
-        // A retired generation is released by whoever comes by.
-        if self.handover.has_retired() || self.state(guard.value(), now) != State::Newest {
+        let generation = guard.value();
+        let (word, current) = (generation.word(), generation.current_word());
+        let moment = moment(word, sys::second());
+        if current != word || self.seen.load(Ordering::Relaxed) != moment {
             drop(guard);
             return self.catch_up();
         }
-        Some(Pinned { guard, now })
+        Some(Pinned { guard, moment })
     }
 
     /// The newest generation, mapped if need be.
@@ -98,9 +105,15 @@ impl Reader {
         }
         for _ in 0..PATIENCE {
             let guard = self.handover.pin(pins, sys::thread_number(), &self.epochs);
-            let now = sys::coarse_ms();
-            match guard.map(|guard| (self.state(guard.value(), now), guard)) {
-                Some((State::Newest, guard)) => return Some(Pinned { guard, now }),
+            match guard.map(|guard| (self.state(guard.value()), guard)) {
+                Some((State::Newest, guard)) => {
+                    let moment = moment(guard.value().word(), sys::second());
+                    // A generation that still waits for its last reader is released by whoever comes by.
+                    if !self.handover.has_retired() {
+                        self.seen.store(moment, Ordering::Relaxed);
+                    }
+                    return Some(Pinned { guard, moment });
+                }
                 Some((State::Withdrawn, _)) => return None,
                 // The pin goes: the slot may have to be emptied.
                 Some((State::Other, _)) | None => {}
@@ -120,32 +133,25 @@ impl Reader {
     #[inline(never)]
     pub(crate) fn behind(&self) -> Option<Pinned<'_>> {
         let guard = self.handover.pin(self.pins()?, sys::thread_number(), &self.epochs)?;
-        let now = sys::coarse_ms();
-        (self.state(guard.value(), now) != State::Withdrawn).then_some(Pinned { guard, now })
+        let moment = moment(guard.value().word(), sys::second());
+        (self.state(guard.value()) != State::Withdrawn).then_some(Pinned { guard, moment })
     }
 
     /// Whether a generation is what the directory holds now.
-    #[inline(always)]
-    fn state(&self, generation: &Generation, now_ms: u64) -> State {
+    fn state(&self, generation: &Generation) -> State {
         match generation.current_word() {
-            word if word == generation.word() => self.heartbeat(generation, now_ms),
+            word if word == generation.word() => self.heartbeat(generation),
             NOTHING => State::Withdrawn,
             _ => State::Other,
         }
     }
 
     /// When nobody maintains the page, another may have taken its place: looks at the path, at most once in thirty seconds.
-    #[inline(always)]
-    fn heartbeat(&self, generation: &Generation, now_ms: u64) -> State {
-        let now = now_ms.wrapping_div(1000);
+    fn heartbeat(&self, generation: &Generation) -> State {
+        let now = sys::coarse_ms().wrapping_div(1000);
         if now.abs_diff(generation.heartbeat()) <= STALE_SECONDS {
             return State::Newest;
         }
-        self.stale(generation, now)
-    }
-
-    #[cold]
-    fn stale(&self, generation: &Generation, now: u64) -> State {
         let looked = self.looked.load(Ordering::Relaxed);
         if now.abs_diff(looked) <= STALE_SECONDS && looked != 0 {
             return State::Newest;

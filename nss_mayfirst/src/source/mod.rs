@@ -47,6 +47,7 @@ fn reader() -> &'static crate::snapshot::Reader {
 use crate::testing::reader;
 
 /// Asks the socket with a deadline of its own. `None`: there is no such entry, for certain.
+#[inline(never)]
 pub(crate) fn ask(question: Question<'_>) -> Result<Option<impl Record + use<>>, Fault> {
     ask_until(question, &Deadline::new())
 }

@@ -76,9 +76,15 @@ impl Owned {
     }
 }
 
+/// Where its groups are damaged there are none, and no writer takes it.
 impl From<Login<'_>> for Owned {
     fn from(login: Login<'_>) -> Self {
-        Self { id: login.id(), name: login.name().into(), record: login.record.into(), gids: login.gids.into() }
+        Self {
+            id: login.id(),
+            name: login.name().into(),
+            record: login.record.into(),
+            gids: login.packed_gids().unwrap_or_default().into(),
+        }
     }
 }
 
@@ -236,7 +242,7 @@ pub fn fold<W: Read + Write + Seek>(
     loop {
         match old.login_after(after) {
             Answer::Found(login) => {
-                writer.login(login.record, login.gids)?;
+                writer.login(login.record, login.packed_gids().ok_or_else(damaged)?)?;
                 after = login.id();
             }
             Answer::Absent => break,

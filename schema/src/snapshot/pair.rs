@@ -4,6 +4,7 @@
 //! a newer entry or by a tombstone. So a look-up by either key needs one question to the delta and at most one to the base.
 
 use super::Answer;
+use super::hash::Hash;
 use super::layout::{Defect, Header};
 use super::view::{Group, Kind, Login, Lookup, View};
 use crate::name::MAX_LEN;
@@ -75,14 +76,14 @@ impl<'a> Snapshot<'a> {
 
     /// The login of this name (`getpwnam`).
     #[must_use]
-    #[inline(never)]
+    #[inline(always)]
     pub fn login_by_name(&self, name: &[u8]) -> Answer<Login<'a>> {
         self.by_name(name)
     }
 
     /// The login of this uid (`getpwuid`).
     #[must_use]
-    #[inline(never)]
+    #[inline(always)]
     pub fn login_by_uid(&self, uid: u32) -> Answer<Login<'a>> {
         self.by_id(uid)
     }
@@ -121,34 +122,41 @@ impl<'a> Snapshot<'a> {
             return Answer::Absent;
         }
         let hash = self.base.header().key.name(name);
-        self.ask(hash, |view| view.header().key.name_seldom(name), |view, hash| view.by_name(name, hash))
+        self.ask(hash, |view| view.header().key.name_seldom(name), |view, hash| view.find_name::<K>(name, hash))
     }
 
     #[inline(always)]
     fn by_id<K: Kind<'a>>(&self, id: u32) -> Answer<K> {
         let hash = self.base.header().key.id(id);
-        self.ask(hash, |view| view.header().key.id(id), |view, hash| view.by_id(id, hash))
+        match self.ask::<K>(hash, |view| view.header().key.id(id), View::find_id::<K>) {
+            Answer::Found(entry) if entry.id() != id => Answer::Unusable,
+            answer => answer,
+        }
     }
 
     /// The delta, then the base. A delta has the key of its base unless its names would not fit, so one hash does for both.
     #[inline(always)]
-    fn ask<K>(
+    fn ask<K: Kind<'a>>(
         &self,
-        hash: super::hash::Hash,
-        hash_for: impl Fn(&View<'a>) -> super::hash::Hash,
-        look_up: impl Fn(&View<'a>, super::hash::Hash) -> Lookup<K>,
+        hash: Hash,
+        hash_for: impl Fn(&View<'a>) -> Hash,
+        find: impl Fn(&View<'a>, Hash) -> Lookup<u32>,
     ) -> Answer<K> {
-        // One loop, not two calls: half the code in a module that everybody loads.
-        let mut view = self.delta.as_ref().unwrap_or(&self.base);
-        loop {
-            let same_key = view.header().key == self.base.header().key;
-            match look_up(view, if same_key { hash } else { hash_for(view) }) {
-                Lookup::Here(entry) => return Answer::Found(entry),
-                Lookup::Gone => return Answer::Absent,
-                Lookup::Damaged => return Answer::Unusable,
-                Lookup::Nothing if core::ptr::eq(view, &self.base) => return Answer::Absent,
-                Lookup::Nothing => view = &self.base,
-            }
+        let mut view = &self.base;
+        let mut found = Lookup::Nothing;
+        if let Some(delta) = &self.delta {
+            let same_key = delta.header().key == self.base.header().key;
+            found = find(delta, if same_key { hash } else { hash_for(delta) });
+            view = delta;
+        }
+        if found == Lookup::Nothing {
+            view = &self.base;
+            found = find(view, hash);
+        }
+        match view.read(found) {
+            Lookup::Here(entry) => Answer::Found(entry),
+            Lookup::Gone | Lookup::Nothing => Answer::Absent,
+            Lookup::Damaged => Answer::Unusable,
         }
     }
 

@@ -12,7 +12,8 @@
 //! | … | … | zeros up to the next multiple of 8 |
 
 use super::hash::Hash;
-use super::layout::{BUCKET, FREE, GONE, Header, PROBES, SLOTS, STRIDE, STRIDE_ENTRY, Section, UNIT};
+use super::layout::{BUCKET, FREE, GONE, Header, PROBES, STRIDE, STRIDE_ENTRY, Section, Span, UNIT};
+use crate::bytes::equal_words;
 use crate::packed::{Gids, GroupHead, PasswdHead};
 
 /// Bytes of an entry before its record.
@@ -34,8 +35,8 @@ pub struct Login<'a> {
     pub strings: &'a [u8],
     /// The whole packed passwd record.
     pub record: &'a [u8],
-    /// The packed gids, the primary group first.
-    pub gids: &'a [u8],
+    /// What is behind the record in the entry.
+    rest: &'a [u8],
 }
 
 /// A group as it lies in the file.
@@ -72,6 +73,8 @@ pub trait Kind<'a>: Sized + Copy {
     const NAMES: Section;
     /// The index by id.
     const IDS: Section;
+    /// Where in a record the length of the name is.
+    const NAME_LEN: usize;
 
     /// Reads the entry at the front of `bytes`.
     fn parse(bytes: &'a [u8]) -> Option<Self>;
@@ -86,9 +89,22 @@ impl<'a> Login<'a> {
     #[must_use]
     #[inline]
     pub fn gids(&self) -> Option<Gids<'a>> {
-        let gids = Gids::parse(self.gids).ok()?;
-        let count = self.gids.len().saturating_sub(Gids::HEAD) / 4;
+        let packed = self.packed_gids()?;
+        let gids = Gids::parse(packed).ok()?;
+        let count = packed.len().saturating_sub(Gids::HEAD) / 4;
         (gids.iter().count() == count).then_some(gids)
+    }
+
+    /// The packed gids, the primary group first; not each of them is checked. `None`: damaged.
+    #[must_use]
+    #[inline(always)]
+    pub fn packed_gids(&self) -> Option<&'a [u8]> {
+        // They start at a multiple of four, so that no end of a lost page can fall inside one and leave a wrong gid.
+        let filled = self.rest.get(self.record.len().wrapping_neg() % 4..)?;
+        let count = u32::from_le_bytes(*filled.first_chunk::<4>()?) as usize;
+        let gids = filled.get(..count.checked_mul(4)?.checked_add(Gids::HEAD)?)?;
+        // Every login has its primary group: no count at all is a count that was lost.
+        (count != 0 && filled.len().saturating_sub(gids.len()) < UNIT).then_some(gids)
     }
 }
 
@@ -97,25 +113,17 @@ impl<'a> Kind<'a> for Login<'a> {
     const STRIDES: Section = Section::LoginStride;
     const NAMES: Section = Section::LoginNames;
     const IDS: Section = Section::LoginIds;
+    const NAME_LEN: usize = 8;
 
     #[inline(always)]
     fn parse(bytes: &'a [u8]) -> Option<Self> {
-        let (record, gids) = split_entry(bytes)?;
+        let (record, rest) = split_entry(bytes)?;
         let head = PasswdHead::parse(record).ok()?;
         let strings = record.get(PasswdHead::SIZE..)?;
         if strings.len() != head.strings_len() || strings.get(usize::from(head.name_len)) != Some(&0) {
             return None;
         }
-        // They start at a multiple of four, so that no end of a lost page can fall inside one and leave a wrong gid.
-        let gids = gids.get(record.len().next_multiple_of(4).wrapping_sub(record.len())..)?;
-        let count = u32::from_le_bytes(*gids.first_chunk::<4>()?) as usize;
-        let filled = gids.len();
-        let gids = gids.get(..count.checked_mul(4)?.checked_add(Gids::HEAD)?)?;
-        // Every login has its primary group: no count at all is a count that was lost.
-        if count == 0 || filled.saturating_sub(gids.len()) >= UNIT {
-            return None;
-        }
-        Some(Self { head, strings, record, gids })
+        Some(Self { head, strings, record, rest })
     }
 
     #[inline(always)]
@@ -134,6 +142,7 @@ impl<'a> Kind<'a> for Group<'a> {
     const STRIDES: Section = Section::GroupStride;
     const NAMES: Section = Section::GroupNames;
     const IDS: Section = Section::GroupIds;
+    const NAME_LEN: usize = 12;
 
     #[inline(always)]
     fn parse(bytes: &'a [u8]) -> Option<Self> {
@@ -172,29 +181,85 @@ impl<'a> View<'a> {
     }
 
     /// The entry of this name, whose hash under [this file's key](Header::key) is `hash`.
-    #[inline(always)]
     #[must_use]
+    #[inline(always)]
     pub fn by_name<K: Kind<'a>>(&self, name: &[u8], hash: Hash) -> Lookup<K> {
-        self.probe(K::NAMES, hash, |reference| match self.entry::<K>(reference) {
-            Some(entry) if same(entry.name(), name) => Lookup::Here(entry),
-            Some(entry) => self.namesake(entry.name(), hash),
-            None => match self.tombstone(reference) {
-                Some(gone) if gone == name => Lookup::Gone,
-                Some(gone) => self.namesake(gone, hash),
-                None => Lookup::Damaged,
-            },
-        })
+        self.read(self.find_name::<K>(name, hash))
     }
 
     /// The entry of this id, whose hash under this file's key is `hash`.
-    #[inline(always)]
     #[must_use]
+    #[inline(always)]
     pub fn by_id<K: Kind<'a>>(&self, id: u32, hash: Hash) -> Lookup<K> {
-        self.probe(K::IDS, hash, |reference| match self.entry::<K>(reference) {
-            None if reference == GONE => Lookup::Gone,
-            Some(entry) if entry.id() == id => Lookup::Here(entry),
-            _ => Lookup::Damaged,
+        match self.read::<K>(self.find_id::<K>(hash)) {
+            Lookup::Here(entry) if entry.id() != id => Lookup::Damaged,
+            found => found,
+        }
+    }
+
+    /// A reference to the entry of this name: its name is the one that was asked for, the rest is still to be [read](Self::read).
+    #[inline(always)]
+    pub(super) fn find_name<K: Kind<'a>>(&self, name: &[u8], hash: Hash) -> Lookup<u32> {
+        self.find_name_in(K::NAMES, K::AREA, K::NAME_LEN, name, hash)
+    }
+
+    /// A reference to what may be the entry of this id.
+    #[inline(always)]
+    pub(super) fn find_id<K: Kind<'a>>(&self, hash: Hash) -> Lookup<u32> {
+        self.find_id_in(K::IDS, hash)
+    }
+
+    /// The entry that was found.
+    #[inline(always)]
+    pub(super) fn read<K: Kind<'a>>(&self, found: Lookup<u32>) -> Lookup<K> {
+        match found {
+            Lookup::Here(reference) => self.entry(reference).map_or(Lookup::Damaged, Lookup::Here),
+            Lookup::Gone => Lookup::Gone,
+            Lookup::Nothing => Lookup::Nothing,
+            Lookup::Damaged => Lookup::Damaged,
+        }
+    }
+
+    /// One function for logins and groups, whose answer fits into registers.
+    #[inline(never)]
+    fn find_name_in(&self, index: Section, area: Section, name_len: usize, name: &[u8], hash: Hash) -> Lookup<u32> {
+        let area = self.header.span(area);
+        self.probe(index, hash, |reference| {
+            if self.name_at(area, reference, name_len).is_some_and(|found| same(found, name)) {
+                Lookup::Here(reference)
+            } else {
+                self.other_name(area, reference, name_len, name, hash)
+            }
         })
+    }
+
+    #[inline(never)]
+    fn find_id_in(&self, index: Section, hash: Hash) -> Lookup<u32> {
+        self.probe(index, hash, |reference| if reference == GONE { Lookup::Gone } else { Lookup::Here(reference) })
+    }
+
+    /// The name of an entry of which nothing else is looked at.
+    #[inline(always)]
+    fn name_at(&self, area: Span, reference: u32, name_len: usize) -> Option<&'a [u8]> {
+        const STRINGS: usize = ENTRY_HEAD + PasswdHead::SIZE;
+        const _: () = assert!(PasswdHead::SIZE == GroupHead::SIZE);
+        let entry = self.in_span(area, reference)?;
+        let (head, strings) = entry.split_first_chunk::<STRINGS>()?;
+        let len = u16::from_le_bytes(*head.get(ENTRY_HEAD + name_len..)?.first_chunk()?);
+        strings.get(..usize::from(len))
+    }
+
+    /// What a reference under the right tag means that does not lead to the name: a tombstone; another name, once in four thousand million a chance meeting; else
+    /// damage.
+    #[cold]
+    #[inline(never)]
+    fn other_name(&self, area: Span, reference: u32, name_len: usize, name: &[u8], hash: Hash) -> Lookup<u32> {
+        let stone = self.tombstone(reference);
+        match stone.or_else(|| self.name_at(area, reference, name_len)) {
+            Some(other) if other == name && stone.is_some() => Lookup::Gone,
+            Some(other) if self.header.key.name_seldom(other).tag == hash.tag => Lookup::Nothing,
+            _ => Lookup::Damaged,
+        }
     }
 
     /// The first entry with an id above `after`. [`Lookup::Nothing`]: there is none.
@@ -280,16 +345,11 @@ impl<'a> View<'a> {
             let Some(bucket) = rest.first_chunk::<BUCKET>() else {
                 return Lookup::Damaged;
             };
-            let (words, _) = bucket.as_chunks::<4>();
-            let Some((tags, references)) = words.split_first_chunk::<SLOTS>() else {
+            let (Some(tags), Some(references)) = (bucket.first_chunk(), bucket.last_chunk::<{ BUCKET / 2 }>()) else {
                 return Lookup::Damaged;
             };
-            // All eight at once, without a jump for each; spelled out, because a compiler that looks for size makes a loop.
-            let [a, b, c, d, e, f, g, h] = *tags;
-            let hit = |tag: [u8; 4], slot: u32| u32::from(u32::from_le_bytes(tag) == hash.tag) << slot;
-            let (low, high) =
-                (hit(a, 0) | hit(b, 1) | hit(c, 2) | hit(d, 3), hit(e, 4) | hit(f, 5) | hit(g, 6) | hit(h, 7));
-            let mut hits = low | high;
+            let (references, _) = references.as_chunks::<4>();
+            let mut hits = equal_words(tags, hash.tag);
             while let Some(reference) = references.get(hits.trailing_zeros() as usize) {
                 hits &= hits.wrapping_sub(1);
                 match u32::from_le_bytes(*reference) {
@@ -311,12 +371,6 @@ impl<'a> View<'a> {
         Lookup::Nothing
     }
 
-    /// What another name under the same tag means: once in four thousand million a chance meeting, else damage.
-    #[cold]
-    fn namesake<T>(&self, other: &[u8], hash: Hash) -> Lookup<T> {
-        if self.header.key.name_seldom(other).tag == hash.tag { Lookup::Nothing } else { Lookup::Damaged }
-    }
-
     /// The entry that a reference leads to, if it leads into the area of this sort.
     #[inline(always)]
     fn entry<K: Kind<'a>>(&self, reference: u32) -> Option<K> {
@@ -333,7 +387,11 @@ impl<'a> View<'a> {
     /// The rest of a section from where a reference leads.
     #[inline(always)]
     fn at(&self, section: Section, reference: u32) -> Option<&'a [u8]> {
-        let span = self.header.span(section);
+        self.in_span(self.header.span(section), reference)
+    }
+
+    #[inline(always)]
+    fn in_span(&self, span: Span, reference: u32) -> Option<&'a [u8]> {
         let at = (reference as usize).checked_mul(UNIT)?;
         if at < span.start { None } else { self.bytes.get(at..span.end()) }
     }
@@ -387,8 +445,7 @@ pub(super) fn skip_entry(bytes: &[u8]) -> Option<&[u8]> {
 /// The lengths of the entry at the front: never less than a head, so that a walk always moves on.
 #[inline(always)]
 fn entry_head(bytes: &[u8]) -> Option<(usize, usize)> {
-    let (len, rest) = bytes.split_first_chunk::<4>()?;
-    let len = u32::from_le_bytes(*len) as usize;
-    let record_len = u32::from_le_bytes(*rest.first_chunk::<4>()?) as usize;
+    let head = u64::from_le_bytes(*bytes.first_chunk::<ENTRY_HEAD>()?);
+    let (len, record_len) = (head as u32 as usize, (head >> 32) as usize);
     (len > ENTRY_HEAD && len.is_multiple_of(UNIT)).then_some((len, record_len))
 }

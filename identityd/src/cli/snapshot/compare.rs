@@ -199,7 +199,7 @@ struct Entry<'a> {
 
 impl<'a> Entry<'a> {
     fn of_login(login: &Login<'a>) -> Self {
-        Self { id: login.id(), name: login.name(), record: login.record, gids: login.gids }
+        Self { id: login.id(), name: login.name(), record: login.record, gids: login.packed_gids().unwrap_or_default() }
     }
 
     fn of_owned(owned: &'a Owned) -> Self {
