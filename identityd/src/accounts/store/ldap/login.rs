@@ -254,7 +254,10 @@ impl LdapWork {
             retired.home = served.home.to_string();
             retired.shell = served.shell.to_string();
         }
-        self.retire(Kind::Login, &retired).await?;
+        // An entry without an id that is one has none to keep from others.
+        if login.id >= 0 {
+            self.retire(Kind::Login, &retired).await?;
+        }
         let own = self.alone_in(&entry, login, retired.gid).await?;
         if let Some(group) = &own {
             let gid = self.directory.map().gid(group);

@@ -77,16 +77,21 @@ pub(super) fn listed_as(
     by_name.chain(by_dn.map(|value| (names.member_dn.clone(), value))).collect()
 }
 
-/// Whether a group is left over from a login that was not added to the end. One whose login may still come is refused.
+/// Whether a group is left over from a login that was not added to the end: it says so, and nobody is in it. One whose login may still come is refused.
 pub(super) async fn left_over(directory: &LdapDirectory, group: &RawEntry) -> Stored<bool> {
-    let Some(mark) = group.text("description").filter(|text| text.starts_with(MARK)) else { return Ok(false) };
+    let (map, names) = (directory.map(), &directory.config().attributes);
+    let name = map.group_name(group);
+    let marked = group.text("description").is_some_and(|text| text == format!("{MARK}{name}"));
+    let listed = group.all(&names.member_name).len() + group.all(&names.member_dn).len();
+    if !marked || listed > 0 {
+        return Ok(false);
+    }
     if !primary_of(directory, directory.map().gid(group)).await?.is_empty() {
         return Ok(false);
     }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let began = group.text("createTimestamp").and_then(|stamp| seconds(&stamp)).unwrap_or(0);
     if now < began.saturating_add(AT_IT) {
-        let name = mark.trim_start_matches(MARK).to_owned();
         return refused(format!(
             "somebody else is adding the login {name} at this moment; if that was interrupted, run this again in a minute"
         ));

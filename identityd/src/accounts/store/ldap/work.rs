@@ -205,10 +205,10 @@ impl Writing for LdapWork {
     async fn add_key(&mut self, login: &Ref, key: &AuthorizedKey, added: Date) -> Stored<i64> {
         let entry = self.at(login).await?;
         let names = self.directory.config().attributes.clone();
-        let mods = vec![
-            fields::one_more(&names.ssh_key, key.line()),
-            fields::one_more(&names.key_added, &fields::day_of_key(key.fingerprint(), added)),
-        ];
+        // A key that other tools took out may have left its day.
+        let mut mods = days_of(&entry, &names.key_added, key.fingerprint());
+        mods.push(fields::one_more(&names.ssh_key, key.line()));
+        mods.push(fields::one_more(&names.key_added, &fields::day_of_key(key.fingerprint(), added)));
         self.change(&entry, mods).await?;
         Ok(self.key_number(login, key.fingerprint()).await?.unwrap_or_default())
     }
@@ -224,9 +224,7 @@ impl Writing for LdapWork {
         let text = |value: &Vec<u8>| String::from_utf8_lossy(value).into_owned();
         let lines = entry.all(&names.ssh_key).iter().map(text).filter(|line| line.trim() == key.line);
         let mut mods: Vec<_> = lines.map(|line| fields::one_less(&names.ssh_key, &line)).collect();
-        let days = entry.all(&names.key_added).iter().map(text);
-        let days = days.filter(|day| day.split(' ').next() == Some(key.fingerprint.as_str()));
-        mods.extend(days.map(|day| fields::one_less(&names.key_added, &day)));
+        mods.extend(days_of(&entry, &names.key_added, &key.fingerprint));
         self.change(&entry, mods).await?;
         Ok(true)
     }
@@ -249,6 +247,13 @@ impl Writing for LdapWork {
         };
         Ok((generation.unwrap_or_default(), self.changed))
     }
+}
+
+/// Takes the days out that an entry has for a key.
+fn days_of(entry: &RawEntry, attribute: &str, fingerprint: &str) -> Vec<ldap3::Mod<Vec<u8>>> {
+    let text = |value: &Vec<u8>| String::from_utf8_lossy(value).into_owned();
+    let days = entry.all(attribute).iter().map(text).filter(|day| day.split(' ').next() == Some(fingerprint));
+    days.map(|day| fields::one_less(attribute, &day)).collect()
 }
 
 /// The gid of a record as the primitives count it.
