@@ -41,6 +41,9 @@ pub(crate) fn a_group(name: &str, gid: u32, members: &[&str]) -> Group {
     Group { name: name.parse().unwrap(), gid: gid.try_into().unwrap(), members }
 }
 
+/// What happens in the directory while somebody asks it.
+pub(crate) type Meanwhile = Box<dyn FnOnce(&TestDirectory) + Send>;
+
 /// A directory in memory that can be made slow or absent.
 #[derive(Default)]
 pub(crate) struct TestDirectory {
@@ -57,6 +60,8 @@ pub(crate) struct TestDirectory {
     pub(crate) lists_hang: AtomicBool,
     /// While set, groups cannot be looked up.
     pub(crate) no_groups: AtomicBool,
+    /// Done once, when the next answer about a login, or the next reading of all, has been taken and not yet been given.
+    pub(crate) meanwhile: StdMutex<Option<Meanwhile>>,
     /// Generations that have passed without a word.
     pub(crate) lost: AtomicU32,
     /// What was reported, in this order.
@@ -80,9 +85,23 @@ impl TestDirectory {
     }
 
     pub(crate) fn note(&self, kind: Kind, name: &str, id: u32) {
+        self.note_all(kind, &[(name, id)]);
+    }
+
+    /// Changes that were committed together.
+    pub(crate) fn note_all(&self, kind: Kind, entries: &[(&str, u32)]) {
         let mut changes = self.changes.lock().unwrap();
-        let generation = Generation(changes.len() as u64 + 1);
-        changes.push(Change { generation, kind, name: name.into(), id });
+        for (name, id) in entries {
+            let generation = Generation(changes.len() as u64 + 1);
+            changes.push(Change { generation, kind, name: (*name).into(), id: *id });
+        }
+    }
+
+    fn meanwhile(&self) {
+        let then = self.meanwhile.lock().unwrap().take();
+        if let Some(then) = then {
+            then(self);
+        }
     }
 
     async fn asked<T>(&self, answer: T) -> Result<T, DirectoryError> {
@@ -193,6 +212,7 @@ impl Directory for TestDirectory {
 
     async fn login_with_gids(&self, name: &LoginName) -> Result<Option<(Entry<Login>, Vec<GroupId>)>, DirectoryError> {
         let answer = self.login(|login| login.name == *name).zip(self.gids(name));
+        self.meanwhile();
         self.asked(answer).await
     }
 
@@ -234,6 +254,7 @@ impl Directory for TestDirectory {
     async fn stock(&self) -> Result<Box<dyn Stock>, DirectoryError> {
         let newest = self.generation().await?;
         let logins: Vec<_> = self.logins.lock().unwrap().values().cloned().collect();
+        self.meanwhile();
         let stocked = |login: Login| {
             let gids = self.gids(&login.name).unwrap_or_default();
             StockedLogin { entry: Entry::Valid(login), gids }

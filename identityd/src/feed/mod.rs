@@ -22,7 +22,7 @@ use crate::daemon::Host;
 use crate::directory::{Change, Changes, Directory, DirectoryError};
 use crate::local::Stamp;
 use crate::replica::MOST_CHANGES;
-use replication::Replication;
+use replication::{Followed, Replication};
 
 pub use watch::FileWatch;
 
@@ -327,6 +327,7 @@ impl Follower {
             return Ok(());
         }
         applied = *self.feed.applied.borrow();
+        let mut attempt = 0;
         while applied < newest {
             // Those that we know come again: they must be the same.
             let known = self.tail.front().map_or(applied, |oldest| Generation(oldest.generation.0.saturating_sub(1)));
@@ -347,8 +348,11 @@ impl Follower {
             match new.last().map(|change| change.generation) {
                 Some(last) if self.tail.iter().eq(old) => {
                     self.cache.apply(new).await;
-                    if !self.follow(new, last).await? {
-                        return Ok(());
+                    attempt += 1;
+                    match self.follow(new, last, attempt).await? {
+                        Followed::Yes => attempt = 0,
+                        Followed::No => return Ok(()),
+                        Followed::Overtaken => continue,
                     }
                     self.remember(new);
                     applied = last;

@@ -8,8 +8,9 @@ use tokio::sync::oneshot::error::TryRecvError;
 use tokio::time::Instant;
 
 use super::{Change, Changes, DirectoryError, Follower, Lane, RETRY};
+use crate::cache::Source;
 use crate::directory::Kind;
-use crate::replica::{LoadError, Loaded, Loading, MOST_CHANGES, Mark, Outcome, Replica, Rules};
+use crate::replica::{LoadError, Loaded, Loading, MOST_CHANGES, Mark, Outcome, Replica, Rules, ask};
 use std::sync::Arc;
 
 /// Local accounts and rules are in force for so long before everything is published under them: useradd(8) writes several files.
@@ -18,6 +19,21 @@ const SETTLED: Duration = Duration::from_millis(300);
 const AGAIN: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(60)];
 /// Changes during a load that are published with it; more come in the usual way afterwards.
 const MOST_SINCE: usize = 20_000;
+
+/// The directory is asked about one entry after the other; if it changes meanwhile, the answers are of two generations. They are then asked again, together
+/// with the changes since, so often; where somebody writes without a pause they are published all the same, and mended with the next changes.
+pub(super) const ATTEMPTS: u32 = 3;
+
+/// How a look at the changes ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Followed {
+    /// They are published, or nothing is.
+    Yes,
+    /// They are not, and will be tried again later.
+    No,
+    /// There are newer ones: come again with all of them.
+    Overtaken,
+}
 
 /// What the follower knows of the replica.
 pub(super) struct Replication {
@@ -114,26 +130,35 @@ impl Follower {
         self.replica.as_ref().is_some_and(|replication| replication.lost.is_some())
     }
 
-    /// Publishes these changes, up to this one. `false`: they are not published, and it will be tried again.
-    pub(super) async fn follow(&mut self, changes: &[Change], last: Generation) -> Result<bool, DirectoryError> {
+    /// Publishes these changes, up to this one.
+    pub(super) async fn follow(
+        &mut self,
+        changes: &[Change],
+        last: Generation,
+        attempt: u32,
+    ) -> Result<Followed, DirectoryError> {
         let Some(replication) = self.replica.as_mut().filter(|replication| replication.is_published()) else {
-            return Ok(true);
+            return Ok(Followed::Yes);
         };
         if changes.len() > MOST_CHANGES as usize {
             replication.lost("many changes have come together", last);
-            return Ok(false);
+            return Ok(Followed::No);
         }
-        let Some(host) = self.host.upgrade() else { return Ok(false) };
+        let Some(host) = self.host.upgrade() else { return Ok(Followed::No) };
         let (rules, max) = (host.rules(), host.config().snapshot.max_removed);
-        let notes = Notes::new(replication.policy, &self.cache.source().cursor(last));
-        let mark = Mark { generation: last, notes };
-        let outcome = replication.replica.follow(self.cache.source(), &rules, changes, mark, max).await?;
+        let source = self.cache.source();
+        let entries = ask(source, &rules, changes).await?;
+        if attempt < ATTEMPTS && newest(source).await? != last {
+            return Ok(Followed::Overtaken);
+        }
+        let mark = Mark { generation: last, notes: Notes::new(replication.policy, &source.cursor(last)) };
+        let outcome = replication.replica.follow(entries, mark, max).await;
         replication.failing = outcome == Outcome::Failed;
         if outcome == Outcome::TooMuch {
             // Counting exactly, and waiting, is the load's.
             replication.lost("many logins would vanish", last);
         }
-        Ok(outcome == Outcome::Published)
+        Ok(if outcome == Outcome::Published { Followed::Yes } else { Followed::No })
     }
 
     /// Begins a load if one is wanted, and publishes one that has ended.
@@ -200,26 +225,35 @@ impl Follower {
         }
     }
 
-    async fn publish_load(&mut self, loaded: Loaded, rules: Rules, newest: Generation) -> Result<(), DirectoryError> {
+    async fn publish_load(&mut self, loaded: Loaded, rules: Rules, seen: Generation) -> Result<(), DirectoryError> {
         let cache = Arc::clone(&self.cache);
         let source = cache.source();
         let applied = *self.feed.applied.borrow();
         let lost = self.is_waiting_for_a_load();
         let (mut since, mut at): (Vec<Change>, _) = (Vec::new(), loaded.generation);
-        // Not less than what is published, unless that no longer counts.
-        while at < newest && (since.len() < MOST_SINCE || (!lost && at < applied)) {
-            let changes = source
-                .ask(Lane::Reserved, |directory| async move { directory.changes_after(at, MOST_CHANGES).await })
-                .await?;
-            match changes {
-                Changes::List(changes) if !changes.is_empty() => {
-                    at = changes.last().map_or(at, |change| change.generation);
-                    since.extend(changes);
+        let (mut until, mut attempt) = (seen, 0);
+        let entries = loop {
+            // Not less than what is published, unless that no longer counts.
+            while at < until && (since.len() < MOST_SINCE || (!lost && at < applied)) {
+                let changes = source
+                    .ask(Lane::Reserved, |directory| async move { directory.changes_after(at, MOST_CHANGES).await })
+                    .await?;
+                match changes {
+                    Changes::List(changes) if !changes.is_empty() => {
+                        at = changes.last().map_or(at, |change| change.generation);
+                        since.extend(changes);
+                    }
+                    // It is no longer the directory that was read: once more.
+                    Changes::List(_) | Changes::Gap => return Ok(()),
                 }
-                // It is no longer the directory that was read: once more.
-                Changes::List(_) | Changes::Gap => return Ok(()),
             }
-        }
+            let entries = ask(source, &rules, &since).await?;
+            until = newest(source).await?;
+            attempt += 1;
+            if until <= at || attempt >= ATTEMPTS || since.len() >= MOST_SINCE {
+                break entries;
+            }
+        };
         for entry in source.quarantine().replace(loaded.quarantined.clone()) {
             let kind = if entry.kind == Kind::Login { "login" } else { "group" };
             tracing::warn!(kind, name = entry.name, id = entry.id, reason = entry.reason, "not served: quarantined");
@@ -227,7 +261,7 @@ impl Follower {
         let Some(replication) = &mut self.replica else { return Ok(()) };
         let max = self.host.upgrade().map_or(0, |host| host.config().snapshot.max_removed);
         let mark = Mark { generation: at, notes: Notes::new(rules.policy(), &source.cursor(at)) };
-        match replication.replica.finish(source, &rules, loaded, &since, mark, max).await? {
+        match replication.replica.finish(loaded, entries, mark, max).await {
             Outcome::Published => {
                 replication.set_rules(rules);
                 replication.wanted = None;
@@ -241,9 +275,13 @@ impl Follower {
             }
             Outcome::TooMuch => {
                 // Read again when the directory or the rules have changed, or an administrator says so.
-                replication.lost = Some(newest);
-                replication.held = Some((newest, rules));
+                replication.lost = Some(seen);
+                replication.held = Some((seen, rules));
                 replication.load_after = Instant::now() + AGAIN[0];
+                return Ok(());
+            }
+            Outcome::Overtaken => {
+                replication.lost("many logins would vanish", seen);
                 return Ok(());
             }
         }
@@ -257,6 +295,10 @@ impl Follower {
         self.publish(at);
         Ok(())
     }
+}
+
+async fn newest(source: &Source) -> Result<Generation, DirectoryError> {
+    source.ask(Lane::Reserved, |directory| async move { directory.generation().await }).await
 }
 
 impl Replication {

@@ -33,7 +33,7 @@ pub(super) struct Batch {
 ///
 /// # Errors
 /// The directory failed half-way: nothing is known.
-pub(super) async fn ask(source: &Source, rules: &Rules, changes: &[Change]) -> Result<Vec<Entry>, DirectoryError> {
+pub(crate) async fn ask(source: &Source, rules: &Rules, changes: &[Change]) -> Result<Vec<Entry>, DirectoryError> {
     let mut attempt = 1;
     loop {
         let mut batch = Batch::default();

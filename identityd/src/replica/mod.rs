@@ -13,6 +13,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use batch::ask;
 pub use entry::{Rules, trimmed};
 pub use load::{LoadError, Loaded, Loading};
 pub use state::{Facts, Published as PublishedFacts};
@@ -25,9 +26,7 @@ use schema::snapshot::changes::Change as Entry;
 use schema::snapshot::write::Notes;
 use tokio::sync::{oneshot, watch};
 
-use crate::cache::Source;
 use crate::config::{SnapshotMode, Visibility};
-use crate::directory::{Change, DirectoryError};
 use crate::snapshot::{Places, Published};
 use owner::Command;
 pub use state::Held;
@@ -83,6 +82,8 @@ pub enum Outcome {
     Failed,
     /// Too many logins would vanish; it waits for an administrator.
     TooMuch,
+    /// Too many logins have vanished since a load was begun: everything has to be read again.
+    Overtaken,
 }
 
 impl Outcome {
@@ -156,51 +157,39 @@ impl Replica {
         self.state().notes
     }
 
-    /// Publishes what the directory says now about these changes.
-    ///
-    /// # Errors
-    /// The directory: nothing is known, nothing published.
-    pub async fn follow(
-        &self,
-        source: &Source,
-        rules: &Rules,
-        changes: &[Change],
-        mark: Mark,
-        max_removed: u32,
-    ) -> Result<Outcome, DirectoryError> {
-        let entries = batch::ask(source, rules, changes).await?;
-        if let Some(published) = self.published() {
-            let removed = batch::removes(&published, &entries);
-            if compare::is_too_much(removed, published.counts().0, max_removed) {
-                return Ok(Outcome::TooMuch);
-            }
+    /// Publishes what [`ask`] brought.
+    pub async fn follow(&self, entries: Vec<Entry>, mark: Mark, max_removed: u32) -> Outcome {
+        if self.remove_too_much(&entries, 0, max_removed) {
+            return Outcome::TooMuch;
         }
-        Ok(Outcome::of(self.publish(entries, mark).await))
+        Outcome::of(self.publish(entries, mark).await)
+    }
+
+    /// Whether these changes, and so many logins beside them, are more than may vanish from what is published.
+    fn remove_too_much(&self, entries: &[Entry], others: usize, max_removed: u32) -> bool {
+        self.published().is_some_and(|published| {
+            let removed = batch::removes(&published, entries);
+            removed > 0 && compare::is_too_much(removed + others, published.counts().0, max_removed)
+        })
     }
 
     async fn publish(&self, changes: Vec<Entry>, mark: Mark) -> Result<(), NotPublished> {
         self.order(|done| Command::Publish { changes, generation: mark.generation.0, notes: mark.notes, done }).await?
     }
 
-    /// Makes a load what is published, with the changes since. Where little differs only that is published.
-    ///
-    /// # Errors
-    /// The directory; the load is lost.
-    pub async fn finish(
-        &self,
-        source: &Source,
-        rules: &Rules,
-        loaded: Loaded,
-        since: &[Change],
-        mark: Mark,
-        max_removed: u32,
-    ) -> Result<Outcome, DirectoryError> {
-        if let Some(difference) = &loaded.difference
-            && self.state().is_held(difference, max_removed)
-        {
-            return Ok(Outcome::TooMuch);
+    /// Makes a load what is published, with what [`ask`] brought of the changes since. Where little differs only that is published.
+    pub async fn finish(&self, loaded: Loaded, since: Vec<Entry>, mark: Mark, max_removed: u32) -> Outcome {
+        let mut removed = 0;
+        if let Some(difference) = &loaded.difference {
+            if self.state().is_held(difference, max_removed) {
+                return Outcome::TooMuch;
+            }
+            removed = self.state().not_accepted(difference);
         }
-        let since = batch::ask(source, rules, since).await?;
+        // What is held back is listed by a reading; this one is of before.
+        if self.remove_too_much(&since, removed, max_removed) {
+            return Outcome::Overtaken;
+        }
         let done = match loaded.difference.and_then(|difference| difference.changes) {
             Some(mut changes) => {
                 changes.extend(since);
@@ -222,7 +211,7 @@ impl Replica {
             self.now_knows_quarantined();
             self.state().let_through();
         }
-        Ok(Outcome::of(done))
+        Outcome::of(done)
     }
 
     /// An administrator lets through what is held back, and nothing else.

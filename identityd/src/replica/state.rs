@@ -104,9 +104,7 @@ pub struct Published {
 impl State {
     /// Whether this reading has to wait for an administrator; if so it is noted.
     pub(super) fn is_held(&mut self, difference: &Difference, max_percent: u32) -> bool {
-        let refused = |uid: &&u32| self.accepted.binary_search(uid).is_err();
-        let removed = difference.removed.iter().filter(refused).count();
-        if !is_too_much(removed, difference.of, max_percent) {
+        if !is_too_much(self.not_accepted(difference), difference.of, max_percent) {
             return false;
         }
         let (logins, of) = (difference.removed.len(), difference.of);
@@ -121,6 +119,11 @@ impl State {
         let since = self.held.as_ref().map_or_else(SystemTime::now, |held| held.since);
         self.held = Some(Waiting { uids: difference.removed.clone(), of, since });
         true
+    }
+
+    /// How many logins would vanish that no administrator has let go.
+    pub(super) fn not_accepted(&self, difference: &Difference) -> usize {
+        difference.removed.iter().filter(|uid| self.accepted.binary_search(uid).is_err()).count()
     }
 
     /// What was held back is published, or is no longer so.

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use schema::record::Login;
 use schema::snapshot::Answer;
 
 use super::*;
@@ -127,6 +128,56 @@ async fn an_emptied_directory_waits_for_an_administrator() {
     until("they are gone", || uid(&world, "member5050").is_none()).await;
     until("nothing is held back", || replica(&world).facts().held.is_none()).await;
     assert!(world.host.accept_removal().is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_emptied_while_it_is_read_waits_for_an_administrator() {
+    let world = publishing().await;
+    for uid in 5000..5100 {
+        world.directory.put(a_login(&format!("member{uid}"), uid));
+    }
+    world.host.refresh(Generation(100), WAIT).await.unwrap();
+    *world.directory.meanwhile.lock().unwrap() = Some(Box::new(|directory| {
+        let all = std::mem::take(&mut *directory.logins.lock().unwrap());
+        for (uid, login) in &all {
+            directory.note(Kind::Login, login.name.as_str(), *uid);
+        }
+    }));
+    // Other local accounts: everything is read, and it was all there when the reading began.
+    let passwd = world.folder.path().join("passwd");
+    let before = std::fs::read_to_string(&passwd).unwrap();
+    std::fs::write(&passwd, format!("{before}zoe:x:1700:1700::/:/bin/sh\n")).unwrap();
+    until("it is held back", || replica(&world).facts().held.is_some()).await;
+    assert_eq!(replica(&world).facts().held.unwrap().logins, 101);
+    assert_eq!(uid(&world, "member5050"), Some(5050));
+    assert!(world.directory.meanwhile.lock().unwrap().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_transaction_has_changed_is_published_together() {
+    let world = publishing().await;
+    world.directory.put(a_login("bea", 2010));
+    world.host.refresh(Generation(1), WAIT).await.unwrap();
+    let delta = replica(&world).published().unwrap().pair.delta;
+    fn both(directory: &crate::cache::tests::TestDirectory, gecos: &str) {
+        let both = [("ada", 2000), ("bea", 2010)];
+        for (name, uid) in both {
+            directory.logins.lock().unwrap().insert(uid, Login { gecos: gecos.parse().unwrap(), ..a_login(name, uid) });
+        }
+        directory.note_all(Kind::Login, &both);
+    }
+    // ada has been read as she was at generation 3 when both change once more.
+    *world.directory.meanwhile.lock().unwrap() = Some(Box::new(|directory| both(directory, "second")));
+    both(&world.directory, "first");
+    world.host.refresh(Generation(5), WAIT).await.unwrap();
+    let published = replica(&world).published().unwrap();
+    for name in ["ada", "bea"] {
+        let Answer::Found(login) = published.snapshot().unwrap().login_by_name(name.as_bytes()) else {
+            panic!("{name}")
+        };
+        assert!(login.record.windows(6).any(|part| part == b"second"), "{name}");
+    }
+    assert_eq!(published.pair.delta, delta + 1, "ada of one generation was published beside bea of another");
 }
 
 #[tokio::test(flavor = "multi_thread")]
