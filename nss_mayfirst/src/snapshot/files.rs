@@ -8,7 +8,7 @@ use schema::snapshot::layout::{Header, Pair};
 use schema::snapshot::pair::Snapshot;
 use schema::snapshot::view::View;
 
-use crate::sys::Mapping;
+use crate::sys::{Errno, Mapping};
 
 /// How often the word is read again because its files were gone before they could be opened.
 const TRIES: u32 = 4;
@@ -19,7 +19,8 @@ const PATH: usize = 128;
 pub(super) struct Generation {
     word: u64,
     control: Mapping,
-    base: File,
+    /// `None`: given back, see [`Generation::emptied`].
+    base: Option<File>,
     delta: Option<File>,
 }
 
@@ -35,7 +36,10 @@ impl Generation {
     pub(super) fn open(directory: &CStr, old: Option<&Self>) -> Option<Self> {
         let control = match old {
             Some(old) if old.current_word() != RETIRED && old.is_at(directory) != Some(false) => old.control,
-            _ => open_control(directory)?,
+            _ => match open_control(directory) {
+                Ok(control) => control,
+                Err(errno) => return old.filter(|_| errno == Errno::EACCES).and_then(Self::emptied),
+            },
         };
         let new = Self::open_pair(directory, control, old);
         if new.is_none() && old.is_none_or(|old| old.control != control) {
@@ -43,6 +47,13 @@ impl Generation {
             unsafe { control.unmap() };
         }
         new
+    }
+
+    /// What is left when its page was retired for one that is not for us to read: the page alone, and no answers. What everybody could read once is not
+    /// kept, and no longer takes memory.
+    fn emptied(&self) -> Option<Self> {
+        let retired = self.base.is_some() && self.current_word() == RETIRED;
+        retired.then_some(Self { word: RETIRED, control: self.control, base: None, delta: None })
     }
 
     /// Whether it is what its control page names now.
@@ -60,30 +71,31 @@ impl Generation {
                 return None;
             }
             let pair = Pair::from_word(word);
-            let same_base = old.filter(|old| old.control == control && old.base.header.pair.base == pair.base);
+            let same_base = old.filter(|old| old.control == control).and_then(|old| old.base.as_ref());
+            let same_base = same_base.filter(|base| base.header.pair.base == pair.base);
             let base = match same_base {
-                Some(old) => Some(old.base),
+                Some(base) => Some(*base),
                 None => File::open(&path(directory, b"base.", pair.base, None)?),
             };
-            let delta = match (base, pair.delta) {
-                (Some(_), 1..) => File::open(&path(directory, b"delta.", pair.base, Some(pair.delta))?),
+            let delta = match pair.delta {
+                1.. if base.is_some() => File::open(&path(directory, b"delta.", pair.base, Some(pair.delta))?),
                 _ => None,
             };
-            let complete = base.filter(|base| {
+            let complete = base.as_ref().is_some_and(|base| {
                 let right_base = base.header.pair == Pair { base: pair.base, delta: 0 };
                 right_base
-                    && delta.map_or(pair.delta == 0, |delta| {
+                    && delta.as_ref().map_or(pair.delta == 0, |delta| {
                         delta.header.pair == pair && base.header.check_delta(&delta.header).is_ok()
                     })
             });
-            if let Some(base) = complete {
+            if complete {
                 return Some(Self { word, control, base, delta });
             }
             if let Some(delta) = delta {
                 // SAFETY: mapped just now, and shown to nobody.
                 unsafe { delta.mapping.unmap() };
             }
-            if let Some(base) = base.filter(|_| same_base.is_none()) {
+            if let Some(base) = base.as_ref().filter(|_| same_base.is_none()) {
                 // SAFETY: as above.
                 unsafe { base.mapping.unmap() };
             }
@@ -122,7 +134,7 @@ impl Generation {
             Some(delta) => Some(delta.view()?),
             None => None,
         };
-        Some(Snapshot::checked_before(self.base.view()?, delta))
+        Some(Snapshot::checked_before(self.base.as_ref()?.view()?, delta))
     }
 
     #[inline(always)]
@@ -137,11 +149,12 @@ pub(super) fn release(old: Generation, stays: Option<&Generation>) {
     let shared = |mapping: Mapping| {
         stays.is_some_and(|stays| {
             stays.control == mapping
-                || stays.base.mapping == mapping
-                || stays.delta.is_some_and(|delta| delta.mapping == mapping)
+                || stays.base.as_ref().is_some_and(|base| base.mapping == mapping)
+                || stays.delta.as_ref().is_some_and(|delta| delta.mapping == mapping)
         })
     };
-    let mappings = [Some(old.control), Some(old.base.mapping), old.delta.map(|delta| delta.mapping)];
+    let mappings =
+        [Some(old.control), old.base.as_ref().map(|base| base.mapping), old.delta.as_ref().map(|delta| delta.mapping)];
     for mapping in mappings.into_iter().flatten().filter(|mapping| !shared(*mapping)) {
         // SAFETY: the hand-over gives a generation to be released when nobody uses it, and the one that stays does not share this.
         unsafe { mapping.unmap() };
@@ -170,16 +183,17 @@ impl File {
     }
 }
 
-fn open_control(directory: &CStr) -> Option<Mapping> {
-    let mapping = Mapping::open(CStr::from_bytes_until_nul(&control_path(directory)?).ok()?).ok()?;
+fn open_control(directory: &CStr) -> Result<Mapping, Errno> {
+    let path = control_path(directory).ok_or(Errno::EINVAL)?;
+    let mapping = Mapping::open(CStr::from_bytes_until_nul(&path).map_err(|_| Errno::EINVAL)?)?;
     // SAFETY: mapped; the fixed part is never written after publication.
     let fixed = unsafe { mapping.front::<{ Control::FIXED }>() };
     if mapping.len() == control::SIZE && fixed.is_some_and(|fixed| Control::parse(fixed).is_ok()) {
-        return Some(mapping);
+        return Ok(mapping);
     }
     // SAFETY: mapped just now, and shown to nobody.
     unsafe { mapping.unmap() };
-    None
+    Err(Errno::EPROTO)
 }
 
 fn control_path(directory: &CStr) -> Option<[u8; PATH]> {
