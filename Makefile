@@ -21,7 +21,7 @@ GENERATED := $(TARGET)/generated
 
 say = @printf '\n==> %s\n' '$(1)'
 
-.PHONY: help deps test-deps build install uninstall check unit model test storm fleet bench up down clean
+.PHONY: help deps test-deps build install uninstall check unit model fuzz sanitize test storm crash million fleet bench up down clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -75,6 +75,24 @@ model: ## check the hand-over of the snapshot with every order of its threads (l
 	$(call say,model of the hand-over)
 	RUSTFLAGS='--cfg loom' $(CARGO) test --locked -p nss_mayfirst --release --target-dir '$(TARGET)/loom' snapshot::model
 
+FUZZ_TARGETS := snapshot_reader control packed wire
+SECONDS      ?= 60
+
+fuzz: ## feed arbitrary files, records and frames to their readers (SECONDS=60 for each; needs cargo-fuzz and g++)
+	$(call say,fuzzing)
+	@cd schema/fuzz && for target in $(FUZZ_TARGETS); do \
+	    mkdir -p '$(TARGET)/fuzz-corpus/'$$target && \
+	    CARGO_TARGET_DIR='$(TARGET)/fuzz' RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --fuzz-dir . -s none $$target '$(TARGET)/fuzz-corpus/'$$target corpus/$$target \
+	        -- -max_total_time=$(SECONDS) -print_final_stats=1 || exit 1; \
+	done
+
+# The machine's triple: build scripts are not instrumented then.
+HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+
+sanitize: ## unit tests of schema and the NSS module under AddressSanitizer
+	$(call say,AddressSanitizer)
+	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address $(CARGO) test --locked -p schema -p nss_mayfirst --release --target $(HOST) --target-dir '$(TARGET)/asan'
+
 test: test-deps build ## all of it: format, lints, documentation, unit tests, end-to-end tests
 	@$(MAKE) --no-print-directory check
 	$(call say,unit tests and end-to-end tests)
@@ -83,6 +101,14 @@ test: test-deps build ## all of it: format, lints, documentation, unit tests, en
 storm: test-deps build ## 200,000 look-ups while logins change and identityd is killed every second
 	@tests/prepare && KEEP=yes tests/stage
 	STORM=200000 $(CARGO) test --locked --release -p tests --test storm -- --nocapture
+
+crash: test-deps build ## kill identityd 3,000 times while logins change, two times in three with all in memory lost (KILLS=N)
+	@tests/prepare && KEEP=yes tests/stage
+	KILLS=$(or $(KILLS),3000) $(CARGO) test --locked --release -p tests --test snapshot_power_loss -- --nocapture killed_at_any_moment
+
+million: test-deps build ## a directory of a million logins: published, right, restarted; prints what it took (LOGINS=N)
+	@tests/prepare && KEEP=yes tests/stage
+	LOGINS=$(or $(LOGINS),1000000) $(CARGO) test --locked --release -p tests --test snapshot_large -- --nocapture
 
 fleet: test-deps build ## 20 hosts on one MariaDB: from a write to every host, and what idle hosts cost
 	@tests/prepare && KEEP=yes tests/stage

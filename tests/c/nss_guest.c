@@ -243,7 +243,7 @@ static void small_stacks(void)
 
 /* From the n-th allocation on there is no memory, for each n: right, or could not be found out, never wrong and no crash. libc has read
    nsswitch.conf before: without memory for that, glibc 2.36 itself crashes (nss/nss_database.c), whatever the services are. */
-static void no_memory(void)
+static void ever_less_memory(void)
 {
     int right = 0;
     look(0);
@@ -273,7 +273,11 @@ static void no_memory(void)
         right += WEXITSTATUS(status) == 0;
     }
     MUST(right > 0, "never right");
-    /* The module alone needs none for a look-up, and says so for groups. */
+}
+
+/* The module alone needs none for a look-up, and says so for groups. */
+static struct module no_malloc_at_all(void)
+{
     struct module direct = module();
     struct passwd entry;
     char buffer[1024];
@@ -285,12 +289,39 @@ static void no_memory(void)
     int status = direct.initgroups(logins[1].name, 1, &start, &size, &gids, -1, &error);
     MUST(status == TRYAGAIN && error == ENOMEM && start == 0 && size == 0 && !gids, "groups: %d, errno %d", status, error);
     MUST(direct.getpwent(&entry, buffer, sizeof buffer, &error) == SUCCESS, "a list needs malloc");
-    struct rlimit little = {1, 1};
     direct.endpwent();
+    struct rlimit little = {1, 1};
     setrlimit(RLIMIT_AS, &little);
     MUST(direct.getpwuid(logins[1].uid, &entry, buffer, sizeof buffer, &error) == SUCCESS, "look-up without address space");
-    status = direct.getpwent(&entry, buffer, sizeof buffer, &error);
+    return direct;
+}
+
+static void no_memory(void)
+{
+    struct passwd entry;
+    char buffer[1024];
+    int error = 0;
+    ever_less_memory();
+    struct module direct = no_malloc_at_all();
+    int status = direct.getpwent(&entry, buffer, sizeof buffer, &error);
     MUST(status == TRYAGAIN && error == ENOMEM, "a list without address space: %d, errno %d", status, error);
+    fails_after = INT_MAX;
+}
+
+/* With a snapshot: what is mapped answers, lists as well; the generations that come cannot be mapped any more. */
+static void no_memory_but_files(void)
+{
+    struct passwd entry;
+    char buffer[1024];
+    int error = 0;
+    ever_less_memory();
+    struct module direct = no_malloc_at_all();
+    for (int i = 0; i < 300; i++) {
+        const struct login *login = &logins[i % login_count];
+        int status = direct.getpwnam(login->name, &entry, buffer, sizeof buffer, &error);
+        MUST((status == SUCCESS && is(login, &entry)) || (status == UNAVAIL && (error == ETIMEDOUT || error == EAGAIN)), "%d, errno %d", status, error);
+        usleep(2000);
+    }
     fails_after = INT_MAX;
 }
 
@@ -331,6 +362,7 @@ int main(int argc, char **argv)
         {"load-and-unload", load_and_unload},
         {"small-stacks", small_stacks},
         {"no-memory", no_memory},
+        {"no-memory-but-files", no_memory_but_files},
         {"locked-memory", locked_memory},
         {"in-a-chroot", in_a_chroot},
         {0},

@@ -30,17 +30,18 @@ fn write_truth(mosh: &Mosh) {
     .success();
 }
 
+/// With a snapshot of which new generations come all the time.
 fn torture(program: &str, test: &str) -> Option<Output> {
-    torture_in(crowd(), program, test)
+    let mosh = start(crowd())?;
+    write_truth(&mosh);
+    let program = mosh.c_program(program);
+    let _generations = mosh.generations(false);
+    Some(mosh.run([program.as_str(), test]).success())
 }
 
 /// Without a snapshot, whose answers need neither a descriptor nor memory.
 fn torture_over_the_socket(program: &str, test: &str) -> Option<Output> {
-    torture_in(crowd().lookup(), program, test)
-}
-
-fn torture_in(machine: tests::mosh::Builder, program: &str, test: &str) -> Option<Output> {
-    let mosh = start(machine)?;
+    let mosh = start(crowd().lookup())?;
     write_truth(&mosh);
     let program = mosh.c_program(program);
     Some(mosh.run([program.as_str(), test]).success())
@@ -126,6 +127,11 @@ fn small_stacks_are_enough() {
 #[test]
 fn without_memory_answers_are_right_or_unknown() {
     torture_over_the_socket("nss_guest", "no-memory");
+}
+
+#[test]
+fn without_memory_what_is_mapped_answers() {
+    torture("nss_guest", "no-memory-but-files");
 }
 
 #[test]

@@ -6,8 +6,7 @@
 //! transaction began until identityd confirmed its successor: the reply Done to Refresh, which promises that the change is visible. So:
 //! - the old value is accepted while the change is under way, and a wrong answer in any call that began after the confirmation;
 //! - NOTFOUND for a login that exists, or a login that was never there, is a wrong answer; so is one field of another entry;
-//! - "could not be found out" (UNAVAIL) is never wrong, and is counted. Only the others count towards the number of look-ups. That there is none once a snapshot is
-//!   published is not demanded yet.
+//! - "could not be found out" (UNAVAIL) is no answer, and there is a snapshot from before the first look-up on: not one is allowed.
 //!
 //! A restart changes nothing in this: an identityd that starts after a confirmation reads a database in which the change is committed, and
 //! the lock of the state directory keeps the old one and the new one from answering at the same time.
@@ -79,6 +78,7 @@ fn no_answer_is_wrong_while_identityd_is_killed_and_logins_change() {
         most("malloc_growth")
     );
     assert!(sum("answered") >= (answers / PROCESSES * PROCESSES) as i64);
+    assert_eq!(sum("unavailable"), 0, "there is a snapshot: everything can be found out");
     assert!(kills > 0 || took < KILL_EVERY);
     assert_eq!(sum("module_slow"), 0, "calls of the module longer than 250 ms");
     // A thread that waits for libc's lock waits as long as its holder has no processor; without a hang they are few.
