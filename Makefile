@@ -98,7 +98,7 @@ test: test-deps build ## all of it: format, lints, documentation, unit tests, en
 	$(call say,unit tests and end-to-end tests)
 	@tests/run
 
-storm: test-deps build ## 200,000 look-ups while logins change and identityd is killed every second
+storm: test-deps build ## a minute of look-ups without a pause while logins change and identityd is killed every second
 	@tests/prepare && KEEP=yes tests/stage
 	STORM=200000 $(CARGO) test --locked --release -p tests --test storm -- --nocapture
 

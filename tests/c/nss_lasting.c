@@ -110,7 +110,8 @@ static void *bursts(void *seed)
         for (int k = 0; k < 20; k++)
             right(i + k);
         looked += 20;
-        usleep(200000 + (unsigned)i * 7919 % 200000);
+        /* Long: five hundred that never rest would take the processors from everybody else. */
+        usleep(500000 + (unsigned)i * 7919 % 1000000);
     }
     return NULL;
 }

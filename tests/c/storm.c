@@ -1,5 +1,5 @@
 /* One process of the storm: threads that look up, each answer held against the history that the writer publishes (tests/tests/storm.rs says
-   what is right). Arguments: threads, answers to get. Prints one line of figures; ends with 1 at the first wrong answer. */
+   what is right). Arguments: threads, answers to get, seconds to last. Prints one line of figures; ends with 1 at the first wrong answer. */
 #include "nss.h"
 #include <malloc.h>
 #include <stdatomic.h>
@@ -28,6 +28,7 @@ static struct module direct;
    told from a wait in the module. */
 static atomic_ulong answered, unavailable, calls, slow, module_slow, longest_us, longest_module_us, longest_wall_us;
 static unsigned long wanted;
+static uint64_t until;
 
 static uint64_t now_ns(void)
 {
@@ -143,7 +144,7 @@ static void *storm(void *seed)
     char path[64];
     snprintf(path, sizeof path, "/proc/self/task/%d/schedstat", gettid());
     int schedstat = open(path, O_RDONLY | O_CLOEXEC);
-    while (atomic_load(&answered) < wanted) {
+    while (atomic_load(&answered) < wanted || now_ns() < until) {
         random = random * 1664525 + 1013904223;
         const struct subject *subject = &subjects[(random >> 8) % SUBJECTS];
         int how = random >> 20 & 3;
@@ -187,13 +188,14 @@ static long resident_kib(void)
     return resident * 4;
 }
 
-static void all_threads(int threads, unsigned long answers)
+static void all_threads(int threads, unsigned long answers, unsigned long milliseconds)
 {
     pthread_t thread[256];
     pthread_attr_t attributes;
     pthread_attr_init(&attributes);
     pthread_attr_setstacksize(&attributes, 256 * 1024);
     wanted = atomic_load(&answered) + answers;
+    until = now_ns() + milliseconds * 1000000;
     for (int i = 0; i < threads; i++)
         MUST(!pthread_create(&thread[i], &attributes, storm, (void *)(intptr_t)(i + getpid() * 16)), "pthread_create");
     for (int i = 0; i < threads; i++)
@@ -203,20 +205,20 @@ static void all_threads(int threads, unsigned long answers)
 int main(int argc, char **argv)
 {
     static char before[65536], after[65536];
-    MUST(argc == 3, "storm THREADS ANSWERS");
+    MUST(argc == 4, "storm THREADS ANSWERS SECONDS");
     int threads = atoi(argv[1]);
-    unsigned long answers = strtoul(argv[2], NULL, 10);
+    unsigned long answers = strtoul(argv[2], NULL, 10), seconds = strtoul(argv[3], NULL, 10);
     int file = open(HISTORY, O_RDONLY);
     subjects = mmap(NULL, SUBJECTS * sizeof *subjects, PROT_READ, MAP_SHARED, file, 0);
     MUST(subjects != MAP_FAILED, "mmap: %s", strerror(errno));
     close(file);
     direct = module();
     /* The first tenth makes libc and malloc what they stay. */
-    all_threads(threads, answers / 10);
+    all_threads(threads, answers / 10, seconds * 100);
     descriptors(before, sizeof before);
     long resident = resident_kib();
     size_t used = mallinfo2().uordblks;
-    all_threads(threads, answers - answers / 10);
+    all_threads(threads, answers - answers / 10, seconds * 900);
     descriptors(after, sizeof after);
     MUST(!strcmp(before, after), "descriptors before: %s\nafter: %s", before, after);
     printf("calls %lu answered %lu unavailable %lu slow %lu module_slow %lu longest_us %lu longest_module_us %lu "
