@@ -216,6 +216,12 @@ impl Source {
             .and_then(|directory| directory.read_only())
     }
 
+    /// For how long its changes have not come, and why; `None`: they come, as far as it is known.
+    #[must_use]
+    pub fn not_followed(&self) -> Option<(Duration, String)> {
+        self.directory().and_then(|directory| directory.not_followed())
+    }
+
     /// Notes a failure that was noticed elsewhere (it could not be opened).
     pub fn failed(&self, reason: &str) {
         let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);

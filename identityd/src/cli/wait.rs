@@ -279,6 +279,7 @@ mod tests {
                 stale: Duration::ZERO,
                 version: "0.1.0".into(),
                 trouble: String::new(),
+                cursor: Vec::new(),
             },
             age: Duration::from_secs(*age),
         };

@@ -1,12 +1,12 @@
 //! What this server answers: the cache, seen through its local accounts and its configuration.
 
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use schema::id::{GroupId, UserId};
 use schema::name::{GroupName, LoginName};
 use schema::packed::write;
-use schema::record::{Generation, Group, Login};
+use schema::record::{Group, Login};
 
 use super::bind::Remarks;
 use super::harden;
@@ -242,19 +242,6 @@ impl Host {
             Err(reason) => tracing::error!(reason, "the new configuration was refused; the old one stays in force"),
         }
         result
-    }
-
-    /// Looks for changes of the directory now, and waits until this generation is applied.
-    ///
-    /// # Errors
-    /// Why it is not.
-    pub async fn refresh(&self, generation: Generation, wait: Duration) -> Result<(), String> {
-        self.feed.reach(generation, wait).await.map_err(|applied| {
-            let health = self.cache.source().health();
-            let why =
-                health.error.filter(|_| !health.reachable).map_or_else(String::new, |(error, _)| format!(": {error}"));
-            format!("generation {generation} is not visible yet (now at {applied}){why}")
-        })
     }
 
     /// Lets through a removal of many logins that is held back.

@@ -1,6 +1,6 @@
 //! What the daemon says about itself: the JSON of `docs/status.md`.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
@@ -9,6 +9,8 @@ use super::{Host, published};
 
 /// Quarantined entries that a report names; the rest is counted.
 const NAMED: usize = 200;
+/// A change of servers takes less.
+const UNFOLLOWED: Duration = Duration::from_secs(10);
 
 impl Host {
     /// The JSON of `Request::Status`; details for root only.
@@ -21,7 +23,7 @@ impl Host {
         let facts = self.facts();
         let published = facts.as_ref().is_some_and(|facts| facts.published.is_some());
         let word = match (health.reachable, self.cache().sizes().await) {
-            (true, _) if read_only.is_some() => "degraded",
+            (true, _) if read_only.is_some() || self.is_not_followed().is_some() => "degraded",
             (true, _) if !facts.as_ref().is_none_or(Self::is_publishing_well) => "degraded",
             (true, _) => "ok",
             (false, (0, _)) if !published => "down",
@@ -36,6 +38,7 @@ impl Host {
             "mode": if facts.is_some() { "replica" } else { "lookup" },
             "snapshot": facts.as_ref().map(published::json),
             "generation": { "seen": applied.0, "directory": seen.0 },
+            "data_age_seconds": self.data_age().as_secs(),
             "quarantined": quarantined,
             "details": details,
         });
@@ -77,6 +80,12 @@ impl Host {
                 self.offline.count()
             ));
         }
+        if let Some((since, reason)) = self.is_not_followed().filter(|_| health.reachable) {
+            warnings.push(format!(
+                "the directory answers, but for {} s its changes have not come: {reason}. Known entries are served as they were then",
+                since.as_secs()
+            ));
+        }
         warnings.extend(self.facts().iter().flat_map(published::warnings));
         let (quarantined, _) = self.cache().source().quarantine().snapshot(0);
         if quarantined > 0 {
@@ -100,12 +109,19 @@ impl Host {
         warnings
     }
 
+    /// Changes have not come for longer than a change of servers takes.
+    fn is_not_followed(&self) -> Option<(Duration, String)> {
+        self.cache().source().not_followed().filter(|(since, _)| *since >= UNFOLLOWED)
+    }
+
     /// What is wrong here, in a few words: for the list of the fleet. Empty: nothing.
     pub(crate) fn trouble(&self) -> String {
         let source = self.cache().source();
         let mut words = Vec::new();
         if !source.health().reachable {
             words.push("its directory does not answer".to_owned());
+        } else if self.is_not_followed().is_some() {
+            words.push("changes of its directory do not come".to_owned());
         }
         if source.read_only().is_some() {
             words.push("its directory can only be read".to_owned());
@@ -138,6 +154,7 @@ impl Host {
             ("identityd_quarantined_entries", quarantined as f64),
             ("identityd_generation", applied.0 as f64),
             ("identityd_connections", f64::from(self.limits().connections())),
+            ("identityd_data_age_seconds", self.data_age().as_secs_f64()),
             ("identityd_uptime_seconds", self.started.elapsed().as_secs() as f64),
         ]);
         self.telemetry.render(&gauges)

@@ -88,6 +88,8 @@ pub struct HostReport {
     pub version: String,
     /// What is wrong there; empty: nothing.
     pub trouble: String,
+    /// The directory's cursor of `generation`: where the directory has no number of its own, this says what is there (docs/fleet.md).
+    pub cursor: Vec<u8>,
 }
 
 impl HostReport {
@@ -136,6 +138,7 @@ mod tests {
             stale: Duration::ZERO,
             version: "9".repeat(400),
             trouble: format!("\u{1b}[2J\n{}", "é".repeat(400)),
+            cursor: Vec::new(),
         }
         .bounded();
         assert_eq!(report.version.len(), MAX_VERSION);

@@ -51,6 +51,16 @@ pub trait Directory: Send + Sync {
         Ok(self.gids_of(name).await?.map(|gids| (entry, gids)))
     }
 
+    /// The same of several logins, in no order; who is not there is missing. Few questions, where the directory can: each change is read by every host.
+    async fn logins_with_gids(&self, names: &[LoginName]) -> Result<Vec<NamedLogin>, DirectoryError> {
+        let mut found = Vec::new();
+        for name in names {
+            let login = self.login_with_gids(name).await?;
+            found.extend(login.map(|(entry, gids)| NamedLogin { name: name.clone(), entry, gids }));
+        }
+        Ok(found)
+    }
+
     /// The keys of a login. Empty for a login that does not exist or is quarantined.
     async fn ssh_keys(&self, name: &LoginName) -> Result<Vec<SshKey>, DirectoryError>;
 
@@ -117,12 +127,18 @@ pub trait Directory: Send + Sync {
         self.generation().await
     }
 
+    /// The number up to which a host has everything that has published this generation with this cursor: it means the same on every host, and a write's own number can be compared with
+    /// it. The same number where the directory counts its changes itself.
+    async fn common(&self, generation: Generation, _cursor: &[u8]) -> Result<Generation, DirectoryError> {
+        Ok(generation)
+    }
+
     /// Puts down what this host says of itself, in place of what it said before. A directory of one host keeps nothing.
     async fn report(&self, _report: &HostReport) -> Result<(), DirectoryError> {
         Ok(())
     }
 
-    /// What each host said last, at most [`fleet::MAX_HOSTS`]. Empty for a directory of one host only: else somebody would wait for nobody.
+    /// What each host said last, at most [`fleet::MAX_HOSTS`], each generation as [`common`](Self::common) gives it. Empty for a directory of one host only: else somebody would wait for nobody.
     async fn fleet(&self) -> Result<Vec<Reported>, DirectoryError> {
         Err(DirectoryError::Refused("it keeps no list of hosts: wait on each host by itself".into()))
     }
@@ -130,6 +146,11 @@ pub trait Directory: Send + Sync {
     /// Takes a host off the list; `false`: it was not on it. A host that runs reports again.
     async fn forget_host(&self, _host: &HostName) -> Result<bool, DirectoryError> {
         Err(DirectoryError::Refused("this directory is of one host and keeps no list of hosts".into()))
+    }
+
+    /// For how long its changes have not come, and why, though it may answer look-ups; `None`: they come.
+    fn not_followed(&self) -> Option<(std::time::Duration, String)> {
+        None
     }
 
     /// Why it can only be read at present, and what to do; `None`: it can be written as well.
@@ -163,6 +184,17 @@ pub struct StockedLogin {
     /// The login.
     pub entry: Entry<Login>,
     /// The primary first, then the others ascending.
+    pub gids: Vec<GroupId>,
+}
+
+/// A login that was asked for by its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedLogin {
+    /// Under which it was asked for.
+    pub name: LoginName,
+    /// The entry.
+    pub entry: Entry<Login>,
+    /// As [`Directory::gids_of`] gives them.
     pub gids: Vec<GroupId>,
 }
 

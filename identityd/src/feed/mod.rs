@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use schema::record::Generation;
@@ -46,6 +46,8 @@ const SETTLE: [Duration; 5] = [
 const SETTLED: Duration = Duration::from_secs(3);
 /// Between two looks: an import writes thousands of pages a second, and each is an event.
 const BREATH: Duration = Duration::from_millis(2);
+/// The same where changes come one after the other over the network: those of this time are read together. The first after a rest is read at once.
+const FLOW: Duration = Duration::from_millis(100);
 /// While the directory can only be read: a full disk, a file system that is mounted read-only.
 const REOPEN: Duration = Duration::from_secs(5);
 /// How many of the newest changes are remembered.
@@ -59,6 +61,8 @@ const RETRY: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub struct Feed {
     applied: channel::Sender<Generation>,
+    /// Where the directory goes on after what is applied.
+    cursor: Mutex<(Generation, Vec<u8>)>,
     seen: channel::Sender<Generation>,
     looked: channel::Sender<u64>,
     altered: channel::Sender<u64>,
@@ -69,6 +73,7 @@ impl Default for Feed {
     fn default() -> Self {
         Self {
             applied: channel::Sender::default(),
+            cursor: Mutex::default(),
             seen: channel::Sender::default(),
             looked: channel::Sender::default(),
             altered: channel::Sender::default(),
@@ -84,7 +89,18 @@ impl Feed {
         (*self.applied.borrow(), *self.seen.borrow())
     }
 
-    /// Looks now, and waits until this generation is applied.
+    /// What has been applied, with the directory's cursor of it.
+    #[must_use]
+    pub fn published(&self) -> (Generation, Vec<u8>) {
+        self.cursor.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn publish(&self, generation: Generation, cursor: Vec<u8>) {
+        *self.cursor.lock().unwrap_or_else(PoisonError::into_inner) = (generation, cursor);
+        self.applied.send_replace(generation);
+    }
+
+    /// Looks now, and waits until this generation is applied, as this host counts.
     ///
     /// # Errors
     /// How far it is after `wait`.
@@ -155,8 +171,6 @@ pub struct Follower {
     tail: VecDeque<Change>,
     reopened: Instant,
     replica: Option<Replication>,
-    /// Where the directory goes on after what is applied.
-    cursor: Vec<u8>,
 }
 
 impl Follower {
@@ -175,7 +189,6 @@ impl Follower {
             tail: VecDeque::new(),
             reopened: Instant::now(),
             replica: host.replica().map(|replica| Replication::new(Arc::clone(replica))),
-            cursor: Vec::new(),
         }
     }
 
@@ -189,7 +202,9 @@ impl Follower {
         let mut settle = Settle::default();
         loop {
             self.look_at_local();
+            let before = *self.feed.applied.borrow();
             let up = self.look().await;
+            let flowing = before != *self.feed.applied.borrow();
             self.feed.looked.send_modify(|looked| *looked += 1);
             let pause = match settle.next() {
                 Some(soon) => soon,
@@ -205,7 +220,9 @@ impl Follower {
             // Beyond what was seen: what waits for a load is no news.
             let seen = *self.feed.seen.borrow();
             tokio::select! {
-                () = told(directory.as_deref(), seen) => tokio::time::sleep_until(looked + BREATH).await,
+                () = told(directory.as_deref(), seen) => {
+                    tokio::time::sleep_until(looked + if flowing { FLOW } else { BREATH }).await;
+                }
                 () = self.feed.wake.notified() => {}
                 () = files.changed() => {
                     settle = Settle::default();
@@ -285,7 +302,7 @@ impl Follower {
         let opened = async {
             let directory = (self.open)().await?;
             if applied != Generation(0) {
-                directory.resume(applied, &self.cursor).await?;
+                directory.resume(applied, &self.feed.published().1).await?;
             }
             let generation = directory.generation().await?;
             Ok::<_, DirectoryError>((directory, generation))
@@ -391,9 +408,8 @@ impl Follower {
     }
 
     fn publish(&mut self, generation: Generation) {
-        self.cursor = self.cache.source().cursor(generation);
         self.feed.seen.send_modify(|seen| *seen = generation.max(*seen));
-        self.feed.applied.send_replace(generation);
+        self.feed.publish(generation, self.cache.source().cursor(generation));
         self.feed.alter();
     }
 }

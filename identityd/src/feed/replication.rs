@@ -119,8 +119,7 @@ impl Follower {
                     Some(rules) => replication.set_rules(rules),
                     None => replication.wanted = Some("it was published under other local accounts or rules".into()),
                 }
-                self.cursor = notes.cursor().to_vec();
-                self.feed.applied.send_replace(generation);
+                self.feed.publish(generation, notes.cursor().to_vec());
             }
             None => replication.wanted = Some("nothing is published yet".into()),
         }

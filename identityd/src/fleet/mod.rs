@@ -17,6 +17,9 @@ use crate::cache::Lane;
 use crate::daemon::Host;
 use crate::directory::fleet::{HostName, HostReport};
 
+/// Between two looks whether what is published has what is waited for.
+const LOOK: Duration = Duration::from_millis(50);
+
 /// Since when this host has been behind its directory, as far as somebody looked.
 #[derive(Debug, Default)]
 pub struct Behind(Mutex<Option<Instant>>);
@@ -42,19 +45,29 @@ impl Host {
     /// What this host says of itself.
     #[must_use]
     pub fn own_report(&self) -> Option<HostReport> {
-        let (generation, newest) = self.feed().generations();
-        let health = self.cache().source().health();
-        let behind = self.behind().look(health.reachable && generation >= newest);
-        let away = if health.reachable { Duration::ZERO } else { health.since.elapsed().unwrap_or_default() };
+        let (generation, cursor) = self.feed().published();
+        let newest = self.feed().generations().1;
         let report = HostReport {
             host: self.fleet_name()?,
             generation,
             newest,
-            stale: behind.max(away),
+            stale: self.data_age(),
             version: env!("CARGO_PKG_VERSION").into(),
             trouble: self.trouble(),
+            cursor,
         };
         Some(report.bounded())
+    }
+
+    /// For how long what is served here has not been known to be what the directory says; zero: it is.
+    #[must_use]
+    pub fn data_age(&self) -> Duration {
+        let (applied, newest) = self.feed().generations();
+        let source = self.cache().source();
+        let health = source.health();
+        let behind = self.behind().look(health.reachable && applied >= newest);
+        let away = if health.reachable { Duration::ZERO } else { health.since.elapsed().unwrap_or_default() };
+        behind.max(away).max(source.not_followed().map_or(Duration::ZERO, |(since, _)| since))
     }
 
     /// All hosts, as of now.
@@ -65,10 +78,47 @@ impl Host {
         let source = self.cache().source();
         let asked = source.ask(Lane::Reserved, |directory| async move {
             // In this order: what is committed later than this may be missing from a report that comes later still.
-            Ok((directory.committed().await?, directory.fleet().await?))
+            let (newest, reported) = (directory.committed().await?, directory.fleet().await?);
+            let Some(mut own) = self.own_report() else { return Ok((newest, reported, None)) };
+            own.generation = directory.common(own.generation, &own.cursor).await?;
+            Ok((newest, reported, Some(own)))
         });
-        let (newest, reported) = asked.await.map_err(|error| error.to_string())?;
-        Ok(Fleet::new(newest, reported, self.own_report()))
+        let (newest, reported, own) = asked.await.map_err(|error| error.to_string())?;
+        Ok(Fleet::new(newest, reported, own))
+    }
+
+    /// Looks for changes of the directory now, and waits until this one is published here, as the number that a write returned.
+    ///
+    /// # Errors
+    /// Why it is not.
+    pub async fn refresh(&self, generation: Generation, wait: Duration) -> Result<(), String> {
+        let until = Instant::now() + wait;
+        let mut altered = self.feed().altered();
+        self.feed().reach(generation, wait).await.map_err(|applied| self.not_yet(generation, applied))?;
+        loop {
+            // This host's own count has got there. Where the directory has none of its own, that says little.
+            let (applied, cursor) = self.feed().published();
+            let Some(directory) = self.cache().source().directory() else { return Ok(()) };
+            let common = tokio::time::timeout_at(until, directory.common(applied, &cursor)).await;
+            let common = match common {
+                Ok(Ok(common)) if common >= generation => return Ok(()),
+                Ok(Ok(common)) => common,
+                Ok(Err(error)) => return Err(error.to_string()),
+                Err(_) => applied,
+            };
+            let next = (Instant::now() + LOOK).min(until);
+            let _ = tokio::time::timeout_at(next, altered.changed()).await;
+            if Instant::now() >= until {
+                return Err(self.not_yet(generation, common));
+            }
+        }
+    }
+
+    fn not_yet(&self, generation: Generation, at: Generation) -> String {
+        let health = self.cache().source().health();
+        let why =
+            health.error.filter(|_| !health.reachable).map_or_else(String::new, |(error, _)| format!(": {error}"));
+        format!("generation {generation} is not visible yet (now at {at}){why}")
     }
 
     /// Takes a host off the directory's list.

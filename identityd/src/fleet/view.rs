@@ -41,7 +41,7 @@ impl Fleet {
     /// The list of the directory, with this host's own state in place of what it reported last.
     #[must_use]
     pub fn new(newest: Generation, reported: Vec<Reported>, own: Option<HostReport>) -> Self {
-        let newest = own.as_ref().map_or(newest, |own| newest.max(own.newest));
+        let newest = own.as_ref().map_or(newest, |own| newest.max(own.generation));
         let mut hosts: BTreeMap<HostName, HostLine> = reported
             .into_iter()
             .map(|Reported { report, age }| (report.host.clone(), line(report, age, false, newest)))
@@ -97,6 +97,7 @@ mod tests {
             stale: Duration::ZERO,
             version: "0.1.0".into(),
             trouble: "bell\u{7}".into(),
+            cursor: Vec::new(),
         }
     }
 

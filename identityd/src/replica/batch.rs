@@ -11,11 +11,13 @@ use schema::snapshot::view::Kind as _;
 
 use super::entry::Rules;
 use crate::cache::{Lane, Source};
-use crate::directory::{Change, DirectoryError, Entry as Found, Kind, Quarantined};
+use crate::directory::{Change, DirectoryError, Entry as Found, Kind, NamedLogin, Quarantined};
 use crate::snapshot::Published;
 
 /// Two answers about one id contradict each other when the directory changed in between; it is asked again so often.
 const ATTEMPTS: u32 = 3;
+/// Logins in one question.
+const TOGETHER: usize = 128;
 
 /// What is to be published.
 #[derive(Debug, Default)]
@@ -50,13 +52,11 @@ pub(crate) async fn ask(source: &Source, rules: &Rules, changes: &[Change]) -> R
 impl Batch {
     async fn fill(&mut self, source: &Source, rules: &Rules, changes: &[Change]) -> Result<(), DirectoryError> {
         let of = |kind| changes.iter().filter(move |change| change.kind == kind);
-        let names: BTreeSet<&str> = of(Kind::Login).map(|change| change.name.as_str()).collect();
-        for name in names {
-            match name.parse::<LoginName>() {
-                Ok(name) => self.login(source, rules, name).await?,
-                // It was never published.
-                Err(_) => continue,
-            }
+        // What is no name of a login was never published.
+        let names: BTreeSet<LoginName> = of(Kind::Login).filter_map(|change| change.name.parse().ok()).collect();
+        let names: Vec<LoginName> = names.into_iter().collect();
+        for names in names.chunks(TOGETHER) {
+            self.logins(source, rules, names).await?;
         }
         let uids: BTreeSet<u32> = of(Kind::Login).map(|change| change.id).collect();
         for uid in uids.into_iter().filter_map(|uid| UserId::try_from(uid).ok()) {
@@ -67,7 +67,7 @@ impl Batch {
                 source.ask(Lane::Reserved, |directory| async move { directory.login_by_uid(uid).await }).await?;
             match found.and_then(|found| valid(source, found)) {
                 Some(login) if self.names.contains(&login.name) => self.contradictory = true,
-                Some(login) => self.login(source, rules, login.name).await?,
+                Some(login) => self.logins(source, rules, &[login.name]).await?,
                 None => {}
             }
             if !self.uids.contains_key(&uid.raw()) {
@@ -97,20 +97,23 @@ impl Batch {
         Ok(())
     }
 
-    async fn login(&mut self, source: &Source, rules: &Rules, name: LoginName) -> Result<(), DirectoryError> {
-        self.names.insert(name.clone());
-        let asked = name.clone();
+    async fn logins(&mut self, source: &Source, rules: &Rules, names: &[LoginName]) -> Result<(), DirectoryError> {
+        let asked = names.to_vec();
         let found =
-            source.ask(Lane::Reserved, |directory| async move { directory.login_with_gids(&asked).await }).await?;
-        let found = found.map(|(entry, gids)| (valid(source, entry), gids));
-        let (Some((Some(login), gids)), _) = (&found, ()) else {
-            if found.is_none() {
-                source.quarantine().clear(Kind::Login, name.as_str());
+            source.ask(Lane::Reserved, |directory| async move { directory.logins_with_gids(&asked).await }).await?;
+        let mut missing: BTreeSet<&LoginName> = names.iter().collect();
+        for NamedLogin { name, entry, gids } in found {
+            missing.remove(&name);
+            match valid(source, entry) {
+                Some(login) => self.login_found(source, rules, &login, &gids),
+                None => self.gone.push(Entry::NoLoginNamed(name)),
             }
-            self.gone.push(Entry::NoLoginNamed(name));
-            return Ok(());
-        };
-        self.login_found(source, rules, login, gids);
+        }
+        for name in missing {
+            source.quarantine().clear(Kind::Login, name.as_str());
+            self.gone.push(Entry::NoLoginNamed(name.clone()));
+        }
+        self.names.extend(names.iter().cloned());
         Ok(())
     }
 

@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 use super::dial::{Endpoint, Trust};
 use super::entry::{self, Item, RawEntry};
 use super::guard::{self, MAX_WAITING};
+use super::pool::BEHIND;
 
 /// After so many questions a connection is replaced: ldap3 keeps the number of every search for ever.
 const MAX_QUESTIONS: u32 = 10_000;
@@ -45,6 +46,12 @@ impl LdapFailure {
     #[must_use]
     pub fn is_away(&self) -> bool {
         matches!(self, Self::Away(_) | Self::Said { code: 51 | 52, .. })
+    }
+
+    /// Whether the server has less than another one has shown.
+    #[must_use]
+    pub const fn is_behind(&self) -> bool {
+        matches!(self, Self::Said { code: BEHIND, .. })
     }
 }
 

@@ -39,6 +39,11 @@ impl Csn {
         let fits = count < 1 << 24 && modification < 1 << 24 && provider < 1 << 12;
         fits.then_some(Self { micros, count, provider: provider as u16, modification })
     }
+
+    /// The number of the provider that it was written at.
+    pub(super) const fn provider(self) -> u16 {
+        self.provider
+    }
 }
 
 impl std::fmt::Display for Csn {
@@ -77,6 +82,11 @@ impl Cookie {
             let newest = self.csns.entry(csn.provider).or_insert(csn);
             *newest = csn.max(*newest);
         }
+    }
+
+    /// The newest change of each provider; `None`: nothing is known, or the server writes something else.
+    pub(super) fn csns(&self) -> Option<&BTreeMap<u16, Csn>> {
+        (self.opaque.is_none() && !self.csns.is_empty()).then_some(&self.csns)
     }
 
     /// The newest change, in microseconds since 1970.
@@ -121,8 +131,21 @@ pub(super) fn pack(cookies: &[Cookie], scope: u64) -> Vec<u8> {
 
 /// The cookies of so many bases; `None`: they are not for this.
 pub(super) fn unpack(bytes: &[u8], scope: u64, bases: usize) -> Option<Vec<Cookie>> {
+    if bytes.get(1..9) != Some(&scope.to_le_bytes()) {
+        return None;
+    }
+    let cookies = unpack_any(bytes)?;
+    match cookies.as_slice() {
+        [only] => Some(vec![only.clone(); bases]),
+        all if all.len() == bases => Some(cookies),
+        _ => None,
+    }
+}
+
+/// The cookies of a short form, whatever they are for; one where all are the same.
+pub(super) fn unpack_any(bytes: &[u8]) -> Option<Vec<Cookie>> {
     let (head, mut rest) = bytes.split_at_checked(9)?;
-    if head.first() != Some(&SHORT) || head.get(1..) != Some(&scope.to_le_bytes()) {
+    if head.first() != Some(&SHORT) {
         return None;
     }
     let mut cookies = Vec::new();
@@ -140,11 +163,7 @@ pub(super) fn unpack(bytes: &[u8], scope: u64, bases: usize) -> Option<Vec<Cooki
         cookies.push(cookie);
         rest = tail;
     }
-    match cookies.as_slice() {
-        [only] => Some(vec![only.clone(); bases]),
-        all if all.len() == bases => Some(cookies),
-        _ => None,
-    }
+    Some(cookies)
 }
 
 /// Microseconds since 1970 of a generalized time with or without a fraction (RFC 4517 §3.3.13).

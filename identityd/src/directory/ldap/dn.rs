@@ -137,6 +137,13 @@ mod tests {
     }
 
     #[test]
+    fn above_is_what_is_left_without_the_first_part() {
+        assert_eq!(parent("uid=a\\,b, ou=x,dc=y"), Some("ou=x,dc=y"));
+        assert_eq!(parent("dc=y"), None);
+        assert_eq!(parent(""), None);
+    }
+
+    #[test]
     fn below_is_below() {
         assert!(is_below("uid=a,dc=x", "dc=x") && is_below("dc=X", "dc=x") && is_below("dc=x", ""));
         assert!(!is_below("uid=a,adc=x", "dc=x") && !is_below("dc=y", "dc=x"));
@@ -145,7 +152,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_is_taken_apart(text: String) {
-            let _ = (key(&text), first(&text), is_below(&text, &text));
+            let _ = (key(&text), first(&text), parent(&text), is_below(&text, &text));
             prop_assert_eq!(first(&format!("cn={},dc=x", escape(&text))).map(|pair| pair.1.trim().to_owned()), Some(text.trim().to_owned()));
         }
     }

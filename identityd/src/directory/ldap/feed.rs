@@ -1,9 +1,9 @@
 //! The log of changes, and the task that follows the server: by content synchronisation where there is one, else by polling.
 //!
 //! A generation is the number of microseconds since 1970 of the newest change (its CSN), or one more than the last where two would be equal: it never goes back on one
-//! host. What belongs to one change has numbers up to the change's own, so that who has seen that number has seen all of it.
+//! host, and each host counts for itself. What means the same on every host is made from the CSNs (`position`).
 
-use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
@@ -19,6 +19,7 @@ use super::entry::RawEntry;
 use super::map::Map;
 use super::model::{GroupNode, LoginNode, Model, Touched, Uuid};
 use super::pool::Pool;
+use super::position::Position;
 use super::{poll, sync};
 use crate::config::{LdapConfig, LdapFeed, LdapScope};
 use crate::directory::{Change, Changes, DirectoryError, Kind};
@@ -31,6 +32,10 @@ const COOKIES: usize = 4096;
 const AGAIN: Duration = Duration::from_millis(200);
 /// The longest pause, where a server refuses.
 const LONG: Duration = Duration::from_secs(30);
+/// A server that has less than was seen is waited for so long where no other one answers.
+const PATIENT: Duration = Duration::from_secs(5);
+/// Changes that are told again when another server is followed, in microseconds: what they are was asked of one or the other.
+const TOLD_AGAIN: u64 = 10_000_000;
 /// A server that answered so long ago need not be asked whether it is there.
 const FRESH: Duration = Duration::from_millis(2500);
 
@@ -42,7 +47,8 @@ pub(super) struct Feed {
     ready: watch::Sender<bool>,
     started: AtomicBool,
     seen: Mutex<Option<Instant>>,
-    trouble: Mutex<Option<String>>,
+    /// By base: since when its changes do not come, and why.
+    trouble: Mutex<BTreeMap<String, (Instant, String)>>,
 }
 
 /// What changes together.
@@ -112,12 +118,23 @@ impl Feed {
 
     /// Why it does not come to an end.
     pub(super) fn trouble(&self) -> String {
-        let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let trouble = self.not_followed().map(|(_, reason)| reason);
         trouble.unwrap_or_else(|| "the first synchronisation is still under way".into())
     }
 
-    fn set_trouble(&self, trouble: Option<String>) {
-        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+    /// For how long changes have not come, and why; `None`: they come.
+    pub(super) fn not_followed(&self) -> Option<(Duration, String)> {
+        let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = trouble.values().min_by_key(|(since, _)| *since);
+        first.map(|(since, reason)| (since.elapsed(), reason.clone()))
+    }
+
+    pub(super) fn set_trouble(&self, base: &str, trouble: Option<String>) {
+        let mut all = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        match trouble {
+            Some(reason) => all.entry(base.into()).or_insert_with(|| (Instant::now(), String::new())).1 = reason,
+            None => drop(all.remove(base)),
+        }
     }
 
     /// The server that is followed has just answered.
@@ -174,6 +191,11 @@ impl Feed {
             .unwrap_or_default()
     }
 
+    /// What has come; `None`: the server does not number its changes by their CSN, or is polled.
+    pub(super) fn position(&self) -> Option<Position> {
+        Position::of(&self.locked().cookies)
+    }
+
     pub(super) fn generation(&self) -> Generation {
         Generation(self.locked().newest.max(1))
     }
@@ -217,6 +239,20 @@ impl Feed {
         if let Some(flag) = self.locked().complete.get_mut(part) {
             *flag = true;
         }
+    }
+
+    /// Another server is followed, which has all that has come: the last changes are told again. An entry may have been asked for at a server that had not heard of its change.
+    pub(super) fn tell_again(&self, scope: u64) {
+        let mut state = self.locked();
+        let since = Generation(state.newest.saturating_sub(TOLD_AGAIN));
+        let at = state.log.partition_point(|change| change.generation <= since);
+        let told: HashSet<_> =
+            state.log.iter().skip(at).map(|change| (change.kind, change.name.clone(), change.id)).collect();
+        for (kind, name, id) in told {
+            let next = state.newest + 1;
+            state.put(next, kind, name, id);
+        }
+        self.publish(state, scope);
     }
 
     /// All changes so far are unknown: who follows takes everything anew.
@@ -494,18 +530,29 @@ async fn offers_sync(pool: &Pool) -> Result<bool, DirectoryError> {
 pub(super) struct Troubles {
     count: u32,
     said: String,
+    /// Since when a server is behind what was seen.
+    behind: Option<Instant>,
 }
 
 impl Troubles {
     /// It works.
-    pub(super) fn over(&mut self, feed: &Feed) {
+    pub(super) fn over(&mut self, feed: &Feed, base: &str) {
         *self = Self::default();
-        feed.set_trouble(None);
+        feed.set_trouble(base, None);
+    }
+
+    /// A server is behind what was seen. `true`: for so long that it will not catch up any more.
+    pub(super) fn is_behind_for_long(&mut self) -> bool {
+        let long = self.behind.get_or_insert_with(Instant::now).elapsed() >= PATIENT;
+        if long {
+            self.behind = None;
+        }
+        long
     }
 
     /// It does not.
     pub(super) fn note(feed: &Feed, base: &str, failure: &LdapFailure) {
-        feed.set_trouble(Some(format!("the synchronisation below {base:?} fails: {failure}")));
+        feed.set_trouble(base, Some(format!("the synchronisation below {base:?} fails: {failure}")));
     }
 
     /// A pause before trying again: soon where another server may do, seldom where this one refuses.

@@ -11,6 +11,7 @@ use super::LdapDirectory;
 use super::client::{Client, LdapFailure, Search};
 use super::cookie::{Csn, micros};
 use super::entry::RawEntry;
+use super::position::Position;
 use crate::directory::DirectoryError;
 use crate::directory::fleet::{HostName, HostReport, MAX_HOSTS, Reported};
 
@@ -60,7 +61,7 @@ impl LdapDirectory {
                 "there is no list of hosts: name its base in [directory] fleet_base (docs/fleet.md)".into(),
             ));
         }
-        let names = ["cn", GENERATION, NEWEST, STALE, VERSION, TROUBLE, "modifyTimestamp"];
+        let names = ["cn", GENERATION, NEWEST, STALE, VERSION, TROUBLE, SEEN, "modifyTimestamp"];
         let search = Search {
             base: base.clone(),
             scope: Scope::OneLevel,
@@ -69,8 +70,10 @@ impl LdapDirectory {
             limit: i32::try_from(MAX_HOSTS).unwrap_or(0),
             optional: false,
         };
+        let entries = self.pool.search(&search).await?;
+        let committed = if self.feed.position().is_some() { Some(self.pool.committed().await?) } else { None };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Ok(self.pool.search(&search).await?.iter().filter_map(|entry| reported(entry, now)).collect())
+        Ok(entries.iter().filter_map(|entry| reported(entry, now, committed.as_ref())).collect())
     }
 
     /// Removes a host's entry.
@@ -85,29 +88,30 @@ impl LdapDirectory {
         }
     }
 
-    /// What the server has committed, once the feed has it. A change of an entry that is not followed (a policy) counts there and never comes here: after a while
-    /// what has come is all there is.
+    /// What is committed: the newest change that any server knows of. Where changes have no CSN, or are polled, it is what has come here after a while: a change of an entry that nobody follows
+    /// (a policy) never comes.
     pub(super) async fn committed_generation(&self) -> Result<Generation, DirectoryError> {
-        let search = Search {
-            base: self.map.0.base.clone(),
-            scope: Scope::Base,
-            filter: "(objectClass=*)".into(),
-            attributes: vec!["contextCSN".into()],
-            limit: 0,
-            optional: true,
-        };
-        let (entries, _) = match self.writer().await?.search(&search).await {
-            Err(LdapFailure::Said { .. }) => Default::default(),
-            found => found.map_err(|failure| self.pool.unavailable(failure.to_string()))?,
-        };
-        let numbers = entries.iter().flat_map(|entry| entry.all("contextCSN"));
-        let newest = numbers.filter_map(|csn| Csn::parse(std::str::from_utf8(csn).ok()?)).map(|csn| csn.micros).max();
-        if let Some(newest) = newest {
+        let committed = self.pool.committed().await?.newest();
+        if let Some(own) = self.feed.position() {
+            return Ok(committed.max(own.newest()).map_or(self.feed.generation(), Generation));
+        }
+        if let Some(newest) = committed {
             let mut seen = self.feed.newest.subscribe();
             let _ = tokio::time::timeout(PUSHED, seen.wait_for(|seen| *seen >= newest)).await;
         }
-        // Several changes with one CSN are numbered upwards by each host for itself: what all of them reach is the CSN.
-        Ok(newest.map_or(self.feed.generation(), |newest| self.feed.generation().min(Generation(newest))))
+        Ok(committed.map_or(self.feed.generation(), |newest| self.feed.generation().min(Generation(newest))))
+    }
+
+    /// See [`Directory::common`](crate::directory::Directory::common).
+    pub(super) async fn common_number(
+        &self,
+        generation: Generation,
+        cursor: &[u8],
+    ) -> Result<Generation, DirectoryError> {
+        match Position::read(cursor).filter(|_| self.feed.position().is_some()) {
+            Some(seen) => Ok(Generation(seen.up_to(&self.pool.committed().await?))),
+            None => Ok(generation),
+        }
     }
 
     fn stored(&self, stored: Result<(), LdapFailure>) -> Result<(), DirectoryError> {
@@ -126,6 +130,8 @@ const NEWEST: &str = "mayfirstNewest";
 const STALE: &str = "mayfirstStale";
 const VERSION: &str = "mayfirstVersion";
 const TROUBLE: &str = "mayfirstTrouble";
+/// The newest change of each provider that is visible there, as CSNs.
+const SEEN: &str = "mayfirstSeen";
 
 type Values = HashSet<Vec<u8>>;
 
@@ -145,6 +151,7 @@ fn values(report: &HostReport) -> Vec<(&'static str, Values)> {
     ]
     .into_iter()
     .map(|(name, value)| (name, (!value.is_empty()).then(|| value.into_bytes()).into_iter().collect()))
+    .chain([(SEEN, Position::read(&report.cursor).iter().flat_map(Position::csns).map(String::into_bytes).collect())])
     .collect()
 }
 
@@ -156,17 +163,21 @@ fn entry(report: &HostReport, values: &[(&str, Values)]) -> Vec<(Vec<u8>, Values
     entry
 }
 
-/// A host as it is in the directory, if it is one. Its age is by this host's clock: slapd has no "now" to ask for.
-fn reported(entry: &RawEntry, now: Duration) -> Option<Reported> {
+/// A host as it is in the directory, if it is one, with the number that its CSNs mean. Its age is by this host's clock: slapd has no "now" to ask for.
+fn reported(entry: &RawEntry, now: Duration, committed: Option<&Position>) -> Option<Reported> {
     let number = |name: &str| entry.text(name).and_then(|text| text.parse::<u64>().ok());
     let at = entry.text("modifyTimestamp").and_then(|text| micros(&text)).map(Duration::from_micros)?;
+    let mut seen = Position::default();
+    seen.take(entry.all(SEEN).iter().filter_map(|csn| Csn::parse(std::str::from_utf8(csn).ok()?)));
+    let known = committed.filter(|_| seen != Position::default());
     let report = HostReport {
         host: entry.text("cn")?.parse().ok()?,
-        generation: Generation(number(GENERATION)?),
+        generation: Generation(known.map_or(number(GENERATION), |committed| Some(seen.up_to(committed)))?),
         newest: Generation(number(NEWEST).unwrap_or(0)),
         stale: Duration::from_secs(number(STALE).unwrap_or(0)),
         version: entry.text(VERSION).unwrap_or_default(),
         trouble: entry.text(TROUBLE).unwrap_or_default(),
+        cursor: Vec::new(),
     };
     Some(Reported { report: report.bounded(), age: now.saturating_sub(at) })
 }
@@ -184,6 +195,7 @@ mod tests {
             stale: Duration::from_secs(4),
             version: "0.1.0".into(),
             trouble: String::new(),
+            cursor: Vec::new(),
         };
         let written = entry(&report, &values(&report));
         assert!(written.iter().all(|(_, values)| !values.is_empty()), "no attribute without a value: RFC 4511 §4.7");
@@ -191,10 +203,19 @@ mod tests {
             let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
             raw.with(&text(name), &text(values.iter().next().unwrap()))
         });
-        assert_eq!(reported(&raw, Duration::ZERO), None, "without a time");
+        assert_eq!(reported(&raw, Duration::ZERO, None), None, "without a time");
         let raw = raw.with("modifyTimestamp", "20260921141320Z");
         let now = Duration::from_secs(1_790_000_007);
-        assert_eq!(reported(&raw, now), Some(Reported { report, age: Duration::from_secs(7) }));
-        assert_eq!(reported(&RawEntry::default().with("cn", "web3"), now), None);
+        assert_eq!(reported(&raw, now, None), Some(Reported { report, age: Duration::from_secs(7) }));
+        assert_eq!(reported(&RawEntry::default().with("cn", "web3"), now, None), None);
+        // What it counts for itself does not matter where it says what it has.
+        let mut committed = Position::default();
+        let csn = "20260921141320.000005Z#000000#001#000000";
+        committed.take(Csn::parse(csn).into_iter());
+        let known = |raw: &RawEntry| reported(raw, now, Some(&committed)).unwrap().report.generation;
+        assert_eq!(known(&raw), Generation(1_790_000_000_000_001));
+        assert_eq!(known(&raw.clone().with(SEEN, csn)), Generation(1_790_000_000_000_005));
+        let behind = raw.with(SEEN, "20260921141320.000003Z#000000#001#000000");
+        assert_eq!(known(&behind), Generation(1_790_000_000_000_002));
     }
 }

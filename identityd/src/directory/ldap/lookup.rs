@@ -10,7 +10,7 @@ use schema::record::{Group, Login, SshKey};
 use super::client::Search;
 use super::entry::RawEntry;
 use super::{LdapDirectory, dn, feed, filter, stock};
-use crate::directory::{DirectoryError, Entry};
+use crate::directory::{DirectoryError, Entry, NamedLogin};
 
 /// Comparisons in one filter.
 const CHUNK: usize = 100;
@@ -44,6 +44,27 @@ impl LdapDirectory {
         let Some(entry) = found.into_iter().next() else { return Ok(None) };
         let judged = self.judge(&entry).await?;
         Ok(Some((entry, judged)))
+    }
+
+    /// The logins of these names with their groups.
+    pub(super) async fn logins_called(&self, names: &[LoginName]) -> Result<Vec<NamedLogin>, DirectoryError> {
+        let mut called = Vec::new();
+        for chunk in names.chunks(CHUNK) {
+            let attribute = &self.map.0.attributes.name;
+            let any: String = chunk.iter().map(|name| filter::equal(attribute, name.as_str().as_bytes())).collect();
+            let found = self.logins(&format!("(|{any})")).await?;
+            for name in chunk {
+                let own = found.iter().filter(|entry| self.is_called(entry, name));
+                let Some(entry) = own.min_by_key(|entry| self.map.seniority(entry)) else { continue };
+                let judged = self.judge(entry).await?;
+                let gids = match &judged {
+                    Entry::Valid(login) => stock::gids(login.gid, &self.groups_of(entry).await?),
+                    Entry::Quarantined(_) => Vec::new(),
+                };
+                called.push(NamedLogin { name: name.clone(), entry: judged, gids });
+            }
+        }
+        Ok(called)
     }
 
     /// LDAP compares without regard to capitals, and an entry may have more names than the one it is served under.

@@ -23,6 +23,7 @@ mod pages;
 mod password;
 mod poll;
 mod pool;
+mod position;
 mod secret;
 mod stock;
 mod sync;
@@ -42,7 +43,7 @@ use schema::wire::message::Secret;
 
 use crate::config::{LdapConfig, LdapFeed};
 use crate::directory::fleet::{HostName, HostReport, Reported};
-use crate::directory::{Changes, Directory, DirectoryError, Entry, Stock, Verified};
+use crate::directory::{Changes, Directory, DirectoryError, Entry, NamedLogin, Stock, Verified};
 
 /// For the first synchronisation, before a list.
 const PATIENCE: Duration = Duration::from_millis(1500);
@@ -153,6 +154,10 @@ impl Directory for LdapDirectory {
         Ok(Some((entry, gids)))
     }
 
+    async fn logins_with_gids(&self, names: &[LoginName]) -> Result<Vec<NamedLogin>, DirectoryError> {
+        self.logins_called(names).await
+    }
+
     async fn ssh_keys(&self, name: &LoginName) -> Result<Vec<SshKey>, DirectoryError> {
         self.keys_of(name).await
     }
@@ -198,6 +203,10 @@ impl Directory for LdapDirectory {
         self.committed_generation().await
     }
 
+    async fn common(&self, generation: Generation, cursor: &[u8]) -> Result<Generation, DirectoryError> {
+        self.common_number(generation, cursor).await
+    }
+
     async fn report(&self, report: &HostReport) -> Result<(), DirectoryError> {
         self.store_report(report).await
     }
@@ -234,6 +243,10 @@ impl Directory for LdapDirectory {
             self.follow();
         }
         Ok(())
+    }
+
+    fn not_followed(&self) -> Option<(Duration, String)> {
+        self.feed.not_followed()
     }
 
     async fn changed(&self, since: Generation) {

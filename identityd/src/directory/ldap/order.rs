@@ -53,6 +53,11 @@ impl Order {
         self.state(server, |state| state.down.is_none()).unwrap_or(false)
     }
 
+    /// Whether another server than this one is up.
+    pub(super) fn others_are_up(&self, server: usize) -> bool {
+        (0..self.0.len()).any(|other| other != server && self.is_up(other))
+    }
+
     /// It did not answer. `true`: that is news.
     pub(super) fn failed(&self, server: usize, reason: &str) -> bool {
         self.state(server, |state| {
@@ -102,6 +107,7 @@ mod tests {
         assert!(order.failed(0, "gone"));
         assert!(!order.failed(0, "gone"));
         assert_eq!(order.candidates(), [1, 2]);
+        assert!(order.others_are_up(0) && order.others_are_up(1));
         assert!(order.answered(0));
         assert_eq!(order.candidates(), [0, 1, 2]);
     }

@@ -180,7 +180,7 @@ impl LdapDirectory {
         }
     }
 
-    /// The number of the newest change of an entry.
+    /// The number of the newest change of an entry, at the server that was written.
     async fn generation_of(&self, entry: &RawEntry) -> Generation {
         let search = Search {
             base: entry.dn.clone(),
@@ -190,7 +190,10 @@ impl LdapDirectory {
             limit: 0,
             optional: true,
         };
-        let found = self.pool.search(&search).await.unwrap_or_default();
+        let found = match self.pool.connect(true).await {
+            Ok(mut client) => client.search(&search).await.map(|(found, _)| found).unwrap_or_default(),
+            Err(_) => Vec::new(),
+        };
         found.first().and_then(written).unwrap_or_else(|| self.feed.generation())
     }
 }

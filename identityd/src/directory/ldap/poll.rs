@@ -25,9 +25,11 @@ pub(super) async fn follow(feed: Weak<Feed>, pool: Weak<Pool>, map: Map, parts: 
     loop {
         let every = {
             let (Some(feed), Some(pool)) = (feed.upgrade(), pool.upgrade()) else { return };
-            if let Err(error) = poller.look(&feed, &pool).await {
+            let looked = poller.look(&feed, &pool).await;
+            if let Err(error) = &looked {
                 tracing::debug!(%error, "polling failed; again");
             }
+            feed.set_trouble("", looked.err().map(|error| format!("polling fails: {error}")));
             poller.map.0.poll.0
         };
         tokio::time::sleep(every).await;

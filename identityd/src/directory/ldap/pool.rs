@@ -8,9 +8,12 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::client::{Client, Identity, LdapFailure, Search};
+use super::cookie::Csn;
 use super::dial::{Endpoint, Trust};
+use super::dn;
 use super::entry::RawEntry;
 use super::order::Order;
+use super::position::Position;
 use super::secret;
 use crate::config::{LdapConfig, LdapReferrals, LdapSasl};
 use crate::directory::DirectoryError;
@@ -19,6 +22,10 @@ use crate::directory::DirectoryError;
 const IDLE: usize = 8;
 /// For one server, while there is another one to ask: failover within two seconds, connection, TLS and bind included.
 const ATTEMPT: Duration = Duration::from_millis(800);
+/// unwillingToPerform: OpenLDAP says so itself where it has not yet what we have seen of its own changes.
+pub(super) const BEHIND: u32 = 53;
+/// A server that lacks something for so long does not just replicate it at this moment.
+const REPLICATION: Duration = Duration::from_millis(400);
 /// Between looks at servers that are down.
 const LOOK: Duration = Duration::from_millis(250);
 
@@ -33,6 +40,8 @@ pub(super) struct Pool {
     admin: bool,
     pub(super) order: Order,
     idle: Mutex<Vec<Client>>,
+    /// The newest change of each provider that has come.
+    seen: Mutex<Position>,
     /// A server has come back: who is at a farther one may want to change.
     pub(super) back: Notify,
 }
@@ -78,6 +87,7 @@ impl Pool {
             admin,
             order,
             idle: Mutex::default(),
+            seen: Mutex::default(),
             back: Notify::new(),
         });
         tokio::spawn(watch(Arc::downgrade(&pool)));
@@ -115,6 +125,103 @@ impl Pool {
             }
         }
         Err(self.unavailable(reason))
+    }
+
+    /// What is committed: the newest change of each provider that any server knows of. All that are up are asked at once; at least one answers.
+    pub(super) async fn committed(self: &Arc<Self>) -> Result<Position, DirectoryError> {
+        let mut asked = tokio::task::JoinSet::new();
+        for server in self.order.candidates() {
+            let pool = Arc::clone(self);
+            asked.spawn(async move { pool.position_of(server).await });
+        }
+        let (mut found, mut reason) = (None, String::new());
+        while let Some(ended) = asked.join_next().await {
+            match ended {
+                Ok(Ok(position)) => found.get_or_insert_with(Position::default).merge(&position),
+                Ok(Err(failure)) => reason = failure.to_string(),
+                Err(error) => reason = error.to_string(),
+            }
+        }
+        found.ok_or_else(|| self.unavailable(reason))
+    }
+
+    async fn position_of(&self, server: usize) -> Result<Position, LdapFailure> {
+        let limit = Instant::now() + ATTEMPT;
+        let ask = async |mut client: Client| {
+            let position = tokio::time::timeout_at(limit, self.position_at(&mut client)).await;
+            let position =
+                position.map_err(|_| LdapFailure::Away(format!("{} does not answer in time", self.url(server))))??;
+            self.keep(client);
+            Ok(position)
+        };
+        let mut found = Err(LdapFailure::Away(String::new()));
+        if let Some(client) = self.kept(server) {
+            found = ask(client).await;
+        }
+        if matches!(&found, Err(LdapFailure::Away(_))) && Instant::now() < limit {
+            found = match self.bound(server, &self.identity, limit).await {
+                Ok(client) => ask(client).await,
+                Err(failure) => Err(failure),
+            };
+        }
+        match &found {
+            Ok(_) => self.up(server),
+            Err(failure) if failure.is_away() => drop(self.down(server, failure)),
+            Err(_) => {}
+        }
+        found
+    }
+
+    /// The newest change of each provider that a server has. The database says it at its top, which may be above our base. Empty where it is not to be had.
+    async fn position_at(&self, client: &mut Client) -> Result<Position, LdapFailure> {
+        let mut position = Position::default();
+        let mut base = Some(self.config.base.as_str());
+        while let Some(name) = base.filter(|_| position == Position::default()) {
+            let search = Search {
+                base: name.into(),
+                scope: ldap3::Scope::Base,
+                filter: "(objectClass=*)".into(),
+                attributes: vec!["contextCSN".into()],
+                limit: 0,
+                optional: true,
+            };
+            match client.search(&search).await {
+                Ok((entries, _)) => {
+                    let csns = entries.iter().flat_map(|entry| entry.all("contextCSN"));
+                    position.take(csns.filter_map(|csn| Csn::parse(std::str::from_utf8(csn).ok()?)));
+                }
+                Err(failure) if failure.is_away() => return Err(failure),
+                Err(_) => {}
+            }
+            base = dn::parent(name);
+        }
+        Ok(position)
+    }
+
+    /// What was seen, on whichever server: a server that has less would give old answers.
+    pub(super) fn saw(&self, position: Option<Position>) {
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = position.unwrap_or_default();
+    }
+
+    /// Whether a server has what was seen. One that was away may not have heard yet what was written meanwhile at another provider.
+    pub(super) async fn vet(&self, client: &mut Client) -> Result<(), LdapFailure> {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if self.endpoints.len() < 2 || seen == Position::default() {
+            return Ok(());
+        }
+        // Replication takes some milliseconds: while changes flow, each server is always a little behind.
+        let until = Instant::now() + REPLICATION;
+        loop {
+            let there = self.position_at(client).await?;
+            if there == Position::default() || !there.lacks(&seen) {
+                return Ok(());
+            }
+            if Instant::now() >= until {
+                let text = "it has not yet what another server has shown".into();
+                return Err(LdapFailure::Said { code: BEHIND, text });
+            }
+            tokio::time::sleep(REPLICATION / 20).await;
+        }
     }
 
     async fn search_afresh(
@@ -324,6 +431,9 @@ async fn watch(pool: Weak<Pool>) {
                 tokio::time::timeout(ATTEMPT, client.ping())
                     .await
                     .unwrap_or_else(|_| Err(LdapFailure::Away("it is silent".into())))?;
+                if pool.order.others_are_up(server) {
+                    pool.vet(&mut client).await?;
+                }
                 Ok::<_, LdapFailure>(client)
             };
             match tried.await {
@@ -331,7 +441,7 @@ async fn watch(pool: Weak<Pool>) {
                     pool.up(server);
                     pool.keep(client);
                 }
-                Err(failure) if failure.is_away() => drop(pool.down(server, &failure)),
+                Err(failure) if failure.is_away() || failure.is_behind() => drop(pool.down(server, &failure)),
                 Err(_) => pool.up(server),
             }
         }

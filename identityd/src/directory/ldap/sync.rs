@@ -24,15 +24,19 @@ const THERE: Duration = Duration::from_millis(900);
 /// Follows one base for ever.
 pub(super) async fn follow(feed: Weak<Feed>, pool: Weak<Pool>, map: Map, part: Part) {
     let mut troubles = feed::Troubles::default();
+    let mut followed = None;
     loop {
         let (Some(feed), Some(pool)) = (feed.upgrade(), pool.upgrade()) else { return };
         let failure = match pool.connect(false).await {
             Ok(client) => {
                 let server = client.server;
                 let session = Session { feed: &feed, pool: &pool, map: &map, part: &part, scope: feed::scope(&map.0) };
-                let failure = session.run(client, &mut troubles).await;
-                if failure.is_away() {
+                let failure = session.run(client, &mut troubles, &mut followed).await;
+                if failure.is_away() || failure.is_behind() && pool.order.others_are_up(server) {
                     pool.down(server, &failure);
+                }
+                if failure.is_behind() && troubles.is_behind_for_long() {
+                    session.begin_anew(server);
                 }
                 failure
             }
@@ -65,8 +69,30 @@ struct Refresh {
 }
 
 impl Session<'_> {
+    /// The only server that answers has been behind what was seen for long: it was restored from a backup, or the one that had more is gone for good. What it has is the directory.
+    fn begin_anew(&self, server: usize) {
+        tracing::warn!(
+            server = self.pool.url(server),
+            base = self.part.search.base,
+            "the LDAP server has less than was seen before, and no other one answers; everything is asked anew"
+        );
+        if let Some(cookie) = self.feed.locked().cookies.get_mut(self.part.number) {
+            *cookie = Cookie::default();
+        }
+        self.pool.saw(None);
+    }
+
     /// Runs until it fails.
-    async fn run(&self, mut client: Client, troubles: &mut feed::Troubles) -> LdapFailure {
+    async fn run(
+        &self,
+        mut client: Client,
+        troubles: &mut feed::Troubles,
+        followed: &mut Option<usize>,
+    ) -> LdapFailure {
+        // What a server lacks would look removed.
+        if let Err(failure) = self.pool.vet(&mut client).await {
+            return failure;
+        }
         let cookie = self.feed.locked().cookies.get(self.part.number).cloned().unwrap_or_default();
         let sent = cookie.bytes();
         let mut search = self.part.search.clone();
@@ -80,7 +106,10 @@ impl Session<'_> {
             Err(failure) => return self.ended(incoming, failure).await,
         }
         tracing::info!(server = self.pool.url(client.server), base = search.base, "following the directory's changes");
-        troubles.over(self.feed);
+        troubles.over(self.feed, &search.base);
+        if followed.replace(client.server).is_some_and(|before| before != client.server) {
+            self.feed.tell_again(self.scope);
+        }
         let failure = self.persist(&mut client, &mut incoming).await;
         match failure {
             Ok(()) => self.ended(incoming, LdapFailure::Away("the server ended the synchronisation".into())).await,
@@ -200,6 +229,7 @@ impl Session<'_> {
                 *place = cookie;
             }
         }
+        self.pool.saw(self.feed.position());
         self.feed.apply(self.part.number, ops, newest, self.scope);
     }
 

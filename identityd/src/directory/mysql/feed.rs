@@ -7,7 +7,7 @@ use schema::record::Generation;
 use sqlx::mysql::MySqlRow;
 
 use super::Inner;
-use super::node::Role;
+use super::node::{Node, Role};
 use super::queries::{FeedQueries, Value};
 use crate::directory::servers::Fault;
 use crate::directory::sql::Columns;
@@ -51,7 +51,12 @@ impl Inner {
                 if near.writable && !near.pending {
                     return Ok(near.generation);
                 }
-                let numbered = if near.writable { self.number().await } else { self.number_pending().await };
+                let at = self.primary.load(Ordering::Relaxed);
+                let numbered = match self.nodes.get(at).filter(|_| near.writable) {
+                    // It has just said that it is the primary, and that something is pending.
+                    Some(primary) => self.number_at(primary).await,
+                    None => self.number_pending().await,
+                };
                 let newest = match numbered {
                     Ok(newest) => newest,
                     Err(error) => {
@@ -76,25 +81,31 @@ impl Inner {
 
     /// Numbers what is committed on the primary; its newest generation.
     pub(super) async fn number(&self) -> Result<u64, DirectoryError> {
+        let at = self.find_primary().await?;
+        match self.nodes.get(at) {
+            Some(node) => self.number_at(node).await,
+            None => Err(self.nowhere("no such server")),
+        }
+    }
+
+    async fn number_at(&self, node: &Node) -> Result<u64, DirectoryError> {
         let FeedQueries::Own { number, .. } = &self.queries.feed else {
             return Err(DirectoryError::Refused(
                 "these tables have a feed of their own: there is nothing to number".into(),
             ));
         };
-        let at = self.find_primary().await?;
-        let Some(node) = self.nodes.get(at) else { return Err(self.nowhere("no such server")) };
         let state = State::read(&node.name, &node.rows(Role::Reader, number, &[]).await?)?;
         node.shows(state.generation);
         self.seen.fetch_max(state.generation, Ordering::Relaxed);
         Ok(state.generation)
     }
 
+    /// The same, unless another host has just done it: asking first costs one row, and numbering a lock.
     async fn number_pending(&self) -> Result<u64, DirectoryError> {
         let at = self.find_primary().await?;
         let Some(node) = self.nodes.get(at) else { return Err(self.nowhere("no such server")) };
-        // Found by asking it for its state just now; asked again only because that is one row.
         let state = self.state(at, node).await?;
-        if state.pending { self.number().await } else { Ok(state.generation) }
+        if state.pending { self.number_at(node).await } else { Ok(state.generation) }
     }
 
     /// What the nearest server says that is not behind what was seen. The primary is believed whatever it says: after a restored backup it is

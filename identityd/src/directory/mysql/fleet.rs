@@ -89,6 +89,7 @@ fn reported(row: &MySqlRow) -> Option<Reported> {
         stale: Duration::from_secs(number("stale").unwrap_or(0)),
         version: text("version"),
         trouble: text("trouble"),
+        cursor: Vec::new(),
     };
     Some(Reported { report: report.bounded(), age: Duration::from_secs(number("age")?) })
 }

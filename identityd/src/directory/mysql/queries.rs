@@ -30,10 +30,27 @@ pub(super) struct Queries {
     pub(super) group_by_gid: Query,
     pub(super) groups_after: Query,
     pub(super) gids_of: Query,
+    /// Several logins at once.
+    pub(super) many: Option<Many>,
     pub(super) ssh_keys: Option<Query>,
     pub(super) password_hash: Query,
     pub(super) set_password: Option<Query>,
     pub(super) feed: FeedQueries,
+}
+
+/// Questions about so many logins at once, the names `:n0`, `:n1`, …: few different texts, so that the server keeps them prepared.
+#[derive(Debug, Clone)]
+pub(super) struct Many {
+    pub(super) sizes: Vec<ManyOf>,
+}
+
+/// The questions about this many.
+#[derive(Debug, Clone)]
+pub(super) struct ManyOf {
+    pub(super) names: Vec<String>,
+    pub(super) logins: Query,
+    /// name, gid.
+    pub(super) gids: Query,
 }
 
 /// How changes become known.
@@ -110,6 +127,7 @@ impl Queries {
                  UNION ALL SELECT g.gid FROM derived_group AS d JOIN unix_group AS g ON g.gid = d.gid JOIN login AS l ON l.name = :name \
                  WHERE g.rule = 'sftp-only' AND EXISTS (SELECT 1 FROM login_capability AS c WHERE c.uid = l.uid AND c.capability = 'sftp') \
                  AND NOT EXISTS (SELECT 1 FROM login_capability AS c WHERE c.uid = l.uid AND c.capability = 'shell')")?,
+            many: Some(Many { sizes: SIZES.iter().map(|size| ManyOf::of(*size)).collect::<Result<_, _>>()? }),
             ssh_keys: Some(own(
                 "SELECT k.id, k.line, k.added FROM login AS l JOIN ssh_key AS k ON k.uid = l.uid WHERE l.name = :name ORDER BY k.id",
             )?),
@@ -150,11 +168,39 @@ impl Queries {
             group_by_gid: parse("group_by_gid", &configured.group_by_gid, &["gid"])?,
             groups_after: parse("groups_after", &configured.groups_after, &["after", "limit"])?,
             gids_of: parse("gids_of", &configured.gids_of, &["name"])?,
+            many: None,
             ssh_keys: optional("ssh_keys", configured.ssh_keys.as_ref(), &["name"])?,
             password_hash: parse("password_hash", &configured.password_hash, &["name"])?,
             set_password: optional("set_password", configured.set_password.as_ref(), &["name", "old", "new", "today"])?,
             feed,
         })
+    }
+}
+
+/// Ascending; the last is what a caller asks for at a time.
+const SIZES: [usize; 3] = [4, 24, 128];
+
+impl ManyOf {
+    fn of(size: usize) -> Result<Self, DirectoryError> {
+        let names: Vec<String> = (0..size).map(|number| format!("n{number}")).collect();
+        let known: Vec<&str> = names.iter().map(String::as_str).collect();
+        let list = known.iter().map(|name| format!(":{name}")).collect::<Vec<_>>().join(", ");
+        let logins = parse("built in", &format!(concat!(login!("WHERE l.name IN "), "({})"), list), &known)?;
+        let gids = format!(
+            "SELECT l.name, m.gid FROM login AS l JOIN group_member AS m ON m.uid = l.uid WHERE l.name IN ({list}) \
+             UNION ALL SELECT l.name, g.gid FROM derived_group AS d JOIN unix_group AS g ON g.gid = d.gid JOIN login AS l ON l.name IN ({list}) \
+             WHERE g.rule = 'sftp-only' AND EXISTS (SELECT 1 FROM login_capability AS c WHERE c.uid = l.uid AND c.capability = 'sftp') \
+             AND NOT EXISTS (SELECT 1 FROM login_capability AS c WHERE c.uid = l.uid AND c.capability = 'shell')"
+        );
+        let gids = parse("built in", &gids, &known)?;
+        Ok(Self { names, logins, gids })
+    }
+}
+
+impl Many {
+    /// The smallest that fits; the last name fills the rest.
+    pub(super) fn fitting(&self, count: usize) -> Option<&ManyOf> {
+        self.sizes.iter().find(|many| many.names.len() >= count).or(self.sizes.last())
     }
 }
 

@@ -1,6 +1,6 @@
 //! The face that every directory has.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::PoisonError;
 
 use async_trait::async_trait;
@@ -12,18 +12,55 @@ use schema::record::{Generation, Group, Login, SshKey};
 use sqlx::mysql::MySqlRow;
 
 use super::node::Role;
-use super::queries::{Query, Value};
+use super::queries::{Many, Query, Value};
 use super::stock::MysqlStock;
 use super::{FeedQueries, MysqlDirectory};
 use crate::accounts::key::AuthorizedKey;
 use crate::directory::fleet::{HostName, HostReport, Reported};
 use crate::directory::sql::{Columns, group, login};
-use crate::directory::{Changes, Directory, DirectoryError, Entry, MAX_CURSOR, Stock};
+use crate::directory::{Changes, Directory, DirectoryError, Entry, MAX_CURSOR, NamedLogin, Stock};
+
+/// Logins in one question.
+const MOST: usize = 128;
 
 impl MysqlDirectory {
     async fn look(&self, query: &Query, values: &[(&str, Value<'_>)]) -> Result<Vec<MySqlRow>, DirectoryError> {
         self.inner.ask(Role::Reader, query, values).await
     }
+
+    /// Two questions for all of them.
+    async fn many_logins(&self, many: &Many, names: &[LoginName]) -> Result<Vec<NamedLogin>, DirectoryError> {
+        let (Some(many), Some(last)) = (many.fitting(names.len()), names.last()) else { return Ok(Vec::new()) };
+        let filled = names.iter().chain(std::iter::repeat(last));
+        let values: Vec<_> =
+            many.names.iter().map(String::as_str).zip(filled.map(|name| Value::Text(name.as_str()))).collect();
+        let rows = self.look(&many.logins, &values).await?;
+        let mut gids: BTreeMap<Vec<u8>, Vec<GroupId>> = BTreeMap::new();
+        for row in &self.look(&many.gids, &values).await? {
+            gids.entry(row.bytes("name")).or_default().extend(gid(row));
+        }
+        let named = |row: &MySqlRow| {
+            let name = LoginName::from_bytes(&row.bytes("name")).ok().filter(|name| names.contains(name))?;
+            let entry = login(row);
+            let gids = match &entry {
+                Entry::Valid(login) => in_order(login.gid, gids.remove(name.as_str().as_bytes()).unwrap_or_default()),
+                Entry::Quarantined(_) => Vec::new(),
+            };
+            Some(NamedLogin { name, entry, gids })
+        };
+        Ok(rows.iter().filter_map(named).collect())
+    }
+}
+
+/// The gid of a row.
+fn gid(row: &MySqlRow) -> Option<GroupId> {
+    GroupId::try_from(u32::try_from(row.number("gid").ok()??).ok()?).ok()
+}
+
+/// The primary group first, then the others ascending.
+fn in_order(primary: GroupId, others: impl IntoIterator<Item = GroupId>) -> Vec<GroupId> {
+    let others: BTreeSet<GroupId> = others.into_iter().filter(|gid| *gid != primary).collect();
+    std::iter::once(primary).chain(others).collect()
 }
 
 #[async_trait]
@@ -67,10 +104,26 @@ impl Directory for MysqlDirectory {
         // A quarantined login is nobody here, so it is in no group.
         let Entry::Valid(login) = &entry else { return Ok(Some((entry, Vec::new()))) };
         let rows = self.look(&self.inner.queries.gids_of, &[("name", Value::Text(name.as_str()))]).await?;
-        let gid = |row: &MySqlRow| GroupId::try_from(u32::try_from(row.number("gid").ok()??).ok()?).ok();
-        let others: BTreeSet<GroupId> = rows.iter().filter_map(gid).filter(|gid| *gid != login.gid).collect();
-        let gids = std::iter::once(login.gid).chain(others).collect();
+        let gids = in_order(login.gid, rows.iter().filter_map(gid));
         Ok(Some((entry, gids)))
+    }
+
+    async fn logins_with_gids(&self, names: &[LoginName]) -> Result<Vec<NamedLogin>, DirectoryError> {
+        let mut found = Vec::new();
+        match &self.inner.queries.many {
+            Some(many) if names.len() > 1 => {
+                for names in names.chunks(MOST) {
+                    found.extend(self.many_logins(many, names).await?);
+                }
+            }
+            _ => {
+                for name in names {
+                    let login = self.login_with_gids(name).await?;
+                    found.extend(login.map(|(entry, gids)| NamedLogin { name: name.clone(), entry, gids }));
+                }
+            }
+        }
+        Ok(found)
     }
 
     async fn ssh_keys(&self, name: &LoginName) -> Result<Vec<SshKey>, DirectoryError> {
