@@ -21,10 +21,10 @@ GENERATED := $(TARGET)/generated
 
 say = @printf '\n==> %s\n' '$(1)'
 
-.PHONY: help deps test-deps build install uninstall check unit model fuzz sanitize test storm crash million fleet bench up down clean
+.PHONY: help deps test-deps build install uninstall check unit model fuzz sanitize test storm crash million fleet directories bench up down clean
 
 help: ## list what can be made
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 	@printf '\nDESTDIR=DIR installs below DIR. FROM=DIR gives `make up` your own passwd, shadow and group files.\n'
 
 deps: ## install the Debian packages that building needs (root)
@@ -110,9 +110,13 @@ million: test-deps build ## a directory of a million logins: published, right, r
 	@tests/prepare && KEEP=yes tests/stage
 	LOGINS=$(or $(LOGINS),1000000) $(CARGO) test --locked --release -p tests --test snapshot_large -- --nocapture
 
-fleet: test-deps build ## 20 hosts on one MariaDB: from a write to every host, and what idle hosts cost
+fleet: test-deps build ## 20 hosts on one MariaDB, and on one slapd: from a write to every host, and what idle hosts cost
 	@tests/prepare && KEEP=yes tests/stage
 	FLEET=docs/benchmarks $(CARGO) test --locked --release -p tests --test fleet -- --nocapture --test-threads 1
+
+directories: test-deps build ## 100,000 logins in SQLite, MariaDB and slapd: time and memory of a full reading, look-ups meanwhile (LOGINS=10000)
+	@tests/prepare && KEEP=yes tests/stage
+	DIRECTORIES=docs/benchmarks $(CARGO) test --locked --release -p tests --test directories -- --nocapture
 
 bench: test-deps build ## measure this and its peers, write docs/benchmarks (30 minutes; SIZES="1000" PEERS="files sss" for a part)
 	@tests/prepare && KEEP=yes tests/stage && PACKAGES=tests/packages.bench TEST_ROOT='$(or $(BENCH_ROOT),$(TARGET)/bench-root)' tests/prepare

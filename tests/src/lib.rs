@@ -9,6 +9,7 @@ pub mod fleet;
 pub mod mosh;
 pub mod namespace;
 pub mod places;
+pub mod population;
 pub mod skip;
 
 pub use mosh::{Login, Mosh};

@@ -281,6 +281,59 @@ fn a_server_that_is_killed_stalled_or_back_costs_less_than_two_seconds() {
     mosh.wait_until("a change arrives after all that", SOON, |mosh| gecos(mosh, "u1") == "two");
 }
 
+#[test]
+fn a_replica_that_lags_is_passed_over_and_look_ups_outlive_the_primary() {
+    scene!(mosh, primary);
+    for number in 0..40 {
+        primary.sql(&format!("CALL new_login('u{number}', 'one', NULL, NULL, NULL)"));
+    }
+    let replica = mosh.mariadb(2);
+    replica.follow(primary);
+    mosh.wait_until("the replica has all", Duration::from_secs(30), |_| {
+        replica.try_sql("SELECT count(*) FROM login").stdout.trim() == "40"
+    });
+    mosh.use_mariadb(&[replica.socket(), primary.socket()], "");
+    mosh.daemon().start();
+    mosh.wait_until("all is published", SOON, |mosh| gecos(mosh, "u39") == "one");
+    let questions = |server: MariaDb<'_>| -> u64 {
+        let text =
+            "SELECT variable_value FROM information_schema.global_status WHERE variable_name = 'COM_STMT_EXECUTE'";
+        server.sql(text).parse().unwrap()
+    };
+    // Keys are in no snapshot: each is asked for.
+    let ask = |from: u32| {
+        for number in from..from + 10 {
+            mosh.identityctl(["ssh-keys", &format!("u{number}")]).success();
+        }
+    };
+    let before = questions(replica);
+    ask(0);
+    assert!(questions(replica) >= before + 10, "the nearest server is asked");
+
+    // It lags: what is new comes from the primary, and what is asked for meanwhile does too.
+    replica.sql("STOP SLAVE SQL_THREAD");
+    primary.sql("UPDATE login SET gecos = 'two' WHERE name = 'u1'");
+    mosh.wait_until("a change that the replica does not have", SOON, |mosh| gecos(mosh, "u1") == "two");
+    let before = questions(primary);
+    ask(10);
+    assert!(questions(primary) >= before + 10, "a server that is behind is not asked");
+    replica.sql("START SLAVE SQL_THREAD");
+    mosh.wait_until("the replica is asked again", SOON, |_| {
+        let before = questions(replica);
+        ask(20);
+        questions(replica) >= before + 10
+    });
+
+    primary.kill();
+    ask(30);
+    assert_eq!(gecos(&mosh, "u1"), "two");
+    let listed = mosh.sh("getent passwd | grep -c :one:").success().text().to_owned();
+    assert_eq!(listed, "39");
+    primary.start();
+    primary.sql("UPDATE login SET gecos = 'three' WHERE name = 'u1'");
+    mosh.wait_until("a change after the primary is back", Duration::from_secs(30), |mosh| gecos(mosh, "u1") == "three");
+}
+
 /// Fail-back: once the nearest is used again, the other one may go.
 fn back<'m>(
     mosh: &'m Mosh,

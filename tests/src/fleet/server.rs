@@ -6,6 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::mosh::csn_micros;
 use crate::{Mosh, Refusal};
 
 /// Starting MariaDB takes some seconds on a busy machine.
@@ -126,7 +127,7 @@ impl Server {
         let lines = output.stdout.lines().filter_map(|line| line.split_once('\t'));
         let number = |text: &str| match self.kind {
             Kind::MariaDb => text.parse().ok(),
-            Kind::Slapd => micros(text),
+            Kind::Slapd => csn_micros(text),
         };
         lines.map(|(name, text)| (name.into(), number(text).expect("a generation"))).collect()
     }
@@ -299,17 +300,6 @@ fn schema(folder: &str) -> Vec<(String, String)> {
     files
 }
 
-/// `20261123052026.123456Z#000000#000#000000` in microseconds since 1970 (RFC 4533 leaves the form to the server; this is OpenLDAP's).
-fn micros(csn: &str) -> Option<u64> {
-    let number = |from: usize, to: usize| csn.get(from..to)?.parse::<i64>().ok();
-    let (year, month, day) = (number(0, 4)?, number(4, 6)?, number(6, 8)?);
-    // Days since 1970 of the proleptic Gregorian calendar, from the first of March of year 0.
-    let (y, m) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let days = 365 * y + y / 4 - y / 100 + y / 400 + (153 * m + 2) / 5 + day - 1 - 719_468;
-    let seconds = days * 86_400 + number(8, 10)? * 3600 + number(10, 12)? * 60 + number(12, 14)?;
-    u64::try_from(seconds * 1_000_000 + number(15, 21)?).ok()
-}
-
 /// Sends changes at a steady rate to one client that lives as long as the writer.
 const WRITER: &str = r#"
 import subprocess, sys, time
@@ -342,12 +332,3 @@ for name, at in sent:
     print(name, at)
 sys.exit(code)
 "#;
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn a_csn_is_a_time() {
-        assert_eq!(super::micros("20010909014640.000007Z#000000#000#000000"), Some(1_000_000_000_000_007));
-        assert_eq!(super::micros("nonsense"), None);
-    }
-}

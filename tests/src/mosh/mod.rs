@@ -28,7 +28,7 @@ pub use generations::Generations;
 pub use login::Login;
 pub use mariadb::MariaDb;
 pub use services::{Auth, Sshd};
-pub use slapd::{LdapLogin, Slapd, group_ldif};
+pub use slapd::{LdapLogin, Slapd, csn_micros, group_ldif};
 pub use wire::Wire;
 
 use crate::places;

@@ -72,6 +72,26 @@ impl LdapLogin {
     }
 }
 
+/// `20261123052026.123456Z#000000#000#000000` in microseconds since 1970 (RFC 4533 leaves the form to the server; this is OpenLDAP's).
+#[must_use]
+pub fn csn_micros(csn: &str) -> Option<u64> {
+    let number = |from: usize, to: usize| csn.get(from..to)?.parse::<i64>().ok();
+    let (year, month, day) = (number(0, 4)?, number(4, 6)?, number(6, 8)?);
+    // Days since 1970 of the proleptic Gregorian calendar, from the first of March of year 0.
+    let (y, m) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let days = 365 * y + y / 4 - y / 100 + y / 400 + (153 * m + 2) / 5 + day - 1 - 719_468;
+    let seconds = days * 86_400 + number(8, 10)? * 3600 + number(10, 12)? * 60 + number(12, 14)?;
+    u64::try_from(seconds * 1_000_000 + number(15, 21)?).ok()
+}
+
+/// How a provider hears of what is written at another one.
+fn provider(number: u16, port: u16) -> String {
+    format!(
+        "olcSyncrepl: rid={number:03} provider=ldap://127.0.0.1:{port} bindmethod=simple binddn=\"cn=admin,{SUFFIX}\" credentials={PASSWORD} \
+         searchbase=\"{SUFFIX}\" type=refreshAndPersist retry=\"1 +\" starttls=critical tls_cacert={FOLDER}/tls/ca.pem\n"
+    )
+}
+
 /// The entry of a group with these further lines, such as `memberUid: ana`.
 #[must_use]
 pub fn group_ldif(name: &str, gid: u32, lines: &[&str]) -> String {
@@ -92,6 +112,12 @@ impl<'m> Slapd<'m> {
     #[must_use]
     pub fn ldapi(self) -> String {
         format!("ldapi://{}%2Fldapi", self.folder().replace('/', "%2F"))
+    }
+
+    /// Encrypted from the beginning.
+    #[must_use]
+    pub fn ldaps(self) -> String {
+        format!("ldaps://localhost:{}", self.port() + 300)
     }
 
     /// Changes entries, as root of the machine.
@@ -115,6 +141,35 @@ impl<'m> Slapd<'m> {
         let root =
             ["-Q", "-LLL", "-o", "ldif-wrap=no", "-Y", "EXTERNAL", "-H", &self.ldapi(), "-b", SUFFIX, filter, "*", "+"];
         self.mosh.run(std::iter::once("ldapsearch").chain(root)).success().stdout
+    }
+
+    /// The number of the newest change of an entry, as a write returns it.
+    ///
+    /// # Panics
+    /// When there is no such entry.
+    #[track_caller]
+    pub fn generation_of(self, dn: &str) -> u64 {
+        let uri = self.ldapi();
+        let search =
+            ["ldapsearch", "-Q", "-LLL", "-o", "ldif-wrap=no", "-Y", "EXTERNAL", "-H", &uri, "-s", "base", "-b"];
+        let found = self.mosh.run(search.into_iter().chain([dn, "entryCSN"])).success();
+        let csn = found.stdout.lines().find_map(|line| line.strip_prefix("entryCSN: ").and_then(csn_micros));
+        csn.unwrap_or_else(|| panic!("no entryCSN: {found}"))
+    }
+
+    /// It hears no more of what is written at the other provider: it looks for it where nobody is.
+    pub fn cut_off(self) {
+        self.provider(&provider(99, 0));
+    }
+
+    /// It hears of it again.
+    pub fn join(self, other: Slapd<'_>) {
+        self.provider(&provider(other.number, other.port()));
+    }
+
+    fn provider(self, line: &str) {
+        self.modify(&format!("dn: olcDatabase={{1}}mdb,cn=config\nchangetype: modify\nreplace: olcSyncrepl\n{line}"))
+            .success();
     }
 
     /// What it has logged: each operation.
@@ -144,7 +199,8 @@ impl<'m> Slapd<'m> {
     pub fn start(self) {
         let (folder, port) = (self.folder(), self.port());
         self.mosh.background(&format!(
-            "echo $$ >{folder}/pid; exec slapd -d stats -F {folder}/config -h 'ldap://127.0.0.1:{port} {}' 2>>{folder}/log",
+            "echo $$ >{folder}/pid; exec slapd -d stats -F {folder}/config -h 'ldap://127.0.0.1:{port} {} {}' 2>>{folder}/log",
+            self.ldaps(),
             self.ldapi()
         ));
         self.mosh.listening(port);
@@ -177,7 +233,7 @@ impl Mosh {
         self.slapd_with(1, entries, "")
     }
 
-    /// The same with a number, and further lines of its database in `cn=config`.
+    /// The same with a number, and further lines of its database in `cn=config`. From the second on it begins with what the first has: the same entries, not entries of the same names.
     ///
     /// # Panics
     /// When the schema does not load or slapd does not start.
@@ -189,18 +245,20 @@ impl Mosh {
         self.sh(&format!("mkdir -p {folder}/config {folder}/data")).success();
         self.write(&format!("{folder}/entries.ldif"), entries);
         self.write(&format!("{folder}/more"), &more.lines().map(|line| format!("{line}\n")).collect::<String>());
-        self.sh(&format!(
+        let script = format!(
             "set -e; cd {folder}
              sed -e 's#/var/lib/ldap#{folder}/data#' -e '/^olcPidFile/d' -e '/^olcArgsFile/d' \\
                  -e 's#^olcRootDN: cn=admin.*#&\\nolcRootPW: {PASSWORD}#' \\
                  -e '/^olcLocalSSF/a olcServerID: {number}\\nolcTLSCertificateFile: {FOLDER}/tls/server.pem\\nolcTLSCertificateKeyFile: {FOLDER}/tls/server.key' \\
                  -e '/^olcDbMaxSize/r more' /usr/share/identityd/ldap/slapd.ldif >slapd.ldif
              slapadd -n 0 -F config -l slapd.ldif
-             sed 's/{{CRYPT}}\\*/{PASSWORD}/' /usr/share/identityd/ldap/tree.ldif >tree.ldif
+             if test {number} = 1; then sed 's/{{CRYPT}}\\*/{PASSWORD}/' /usr/share/identityd/ldap/tree.ldif >tree.ldif
+             else slapcat -n 1 -F {FOLDER}/1/config -l tree.ldif; fi
              slapadd -n 1 -F config -l tree.ldif 2>&1
-             test ! -s entries.ldif || slapadd -n 1 -F config -l entries.ldif 2>&1"
-        ))
-        .success();
+             test ! -s entries.ldif || slapadd -q -n 1 -F config -l entries.ldif 2>&1"
+        );
+        // Some ten thousand entries take a while.
+        self.call(["sh", "-c", &script]).limit(Duration::from_secs(600)).run().success();
         slapd.start();
         slapd
     }
@@ -208,15 +266,8 @@ impl Mosh {
     /// Two slapds that provide for each other (mirror mode); the entries are added to the first and have arrived at the second.
     #[track_caller]
     pub fn mirrored_slapds(&self, entries: &str) -> [Slapd<'_>; 2] {
-        let provider = |number: u16| {
-            format!(
-                "olcSyncrepl: rid=00{number} provider=ldap://127.0.0.1:{} bindmethod=simple binddn=\"cn=admin,{SUFFIX}\" credentials={PASSWORD} \
-                 searchbase=\"{SUFFIX}\" type=refreshAndPersist retry=\"1 +\" starttls=critical tls_cacert={FOLDER}/tls/ca.pem\n",
-                1388 + number
-            )
-        };
-        let first = self.slapd_with(1, "", &format!("{}olcMultiProvider: TRUE\n", provider(2)));
-        let second = self.slapd_with(2, "", &format!("{}olcMultiProvider: TRUE\n", provider(1)));
+        let first = self.slapd_with(1, "", &format!("{}olcMultiProvider: TRUE\n", provider(2, 1390)));
+        let second = self.slapd_with(2, "", &format!("{}olcMultiProvider: TRUE\n", provider(1, 1389)));
         first.add_entries(entries).success();
         let count = entries.matches("dn: ").count();
         self.wait_until("the second slapd has all entries", Duration::from_secs(20), |mosh| {
@@ -290,5 +341,14 @@ impl Mosh {
              chmod 0644 *.pem"
         ))
         .success();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_csn_is_a_time() {
+        assert_eq!(super::csn_micros("20010909014640.000007Z#000000#000#000000"), Some(1_000_000_000_000_007));
+        assert_eq!(super::csn_micros("nonsense"), None);
     }
 }

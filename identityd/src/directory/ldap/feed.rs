@@ -223,7 +223,13 @@ impl Feed {
             }
         }
         if known {
+            let before = state.newest;
             state.log_changes(touched, newest);
+            let cursor = cookie::pack(&state.cookies, scope);
+            if state.newest == before && state.history.back().is_some_and(|(_, last)| *last != cursor) {
+                // Another search had told of this change before: only now it is here for all of them, and to be reported.
+                state.put(before + 1, Kind::Login, String::new(), 0);
+            }
         } else {
             state.newest = (state.newest + 1).max(newest);
             state.floor = state.newest;
