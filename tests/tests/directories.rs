@@ -112,7 +112,7 @@ fn readings(mosh: &Mosh) -> Vec<Duration> {
 fn costs(mosh: &Mosh, logins: u32, during: impl FnOnce()) -> Costs {
     mosh.sh("rm -f /tmp/stop /tmp/looked").success();
     mosh.background(&format!(
-        "exec python3 -W ignore /tmp/look.py {logins} >/tmp/looked.new 2>&1; mv /tmp/looked.new /tmp/looked"
+        "python3 -W ignore /tmp/look.py {logins} >/tmp/looked.new 2>&1; mv /tmp/looked.new /tmp/looked"
     ));
     mosh.wait_until("it looks", LONG, |mosh| mosh.exists("/tmp/looked.new"));
     during();
