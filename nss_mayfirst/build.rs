@@ -5,4 +5,8 @@ fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,libnss_mayfirst.so.2");
     println!("cargo:rustc-cdylib-link-arg=-Wl,-z,nodelete");
+    if std::env::var_os("CARGO_FEATURE_MODULE").is_some() {
+        // Nothing is to be run when it is loaded or goes; the compiler's start files would have four more symbols looked up, in vain, in every library of the program.
+        println!("cargo:rustc-cdylib-link-arg=-nostartfiles");
+    }
 }

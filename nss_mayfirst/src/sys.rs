@@ -5,10 +5,12 @@ use core::mem::MaybeUninit;
 
 use crate::buffer::Space;
 
+mod call;
 mod gid_array;
 mod mapping;
 mod pages;
 
+use call::call;
 pub(crate) use gid_array::GidArray;
 pub(crate) use mapping::{Mapping, give_back, page_wiped_by_fork, thread_number};
 pub(crate) use pages::Pages;
@@ -167,23 +169,24 @@ fn clock(which: libc::clockid_t) -> (u64, u64) {
 
 /// Waits, or less when a signal comes.
 pub(crate) fn pause_ms(ms: u32) {
-    // SAFETY: no descriptors: null is allowed.
-    unsafe { libc::poll(core::ptr::null_mut(), 0, c_int::try_from(ms).unwrap_or(0)) };
+    // SAFETY: no descriptors.
+    let _ = unsafe { call::poll(&mut [], ms) };
 }
 
 /// Lets another thread run.
 pub(crate) fn give_way() {
     // SAFETY: has no conditions.
-    unsafe { libc::sched_yield() };
+    let _ = unsafe { call(libc::SYS_sched_yield, []) };
 }
 
 /// This process and this thread, in one word: never 0.
 pub(crate) fn caller() -> u64 {
     // SAFETY: only returns a number.
-    let process = unsafe { libc::getpid() };
+    let process = unsafe { call(libc::SYS_getpid, []) };
     // SAFETY: only returns a number.
-    let thread = unsafe { libc::gettid() };
-    (u64::from(process.cast_unsigned()) << 32) | u64::from(thread.cast_unsigned())
+    let thread = unsafe { call(libc::SYS_gettid, []) };
+    // Neither fails.
+    (process.unwrap_or(1) as u64) << 32 | thread.unwrap_or(1) as u64
 }
 
 /// Whether two of [`caller`]'s words are of one process.
@@ -213,28 +216,32 @@ pub(crate) struct Fd(c_int);
 impl Drop for Fd {
     fn drop(&mut self) {
         // SAFETY: ours, and used by nobody afterwards.
-        unsafe { libc::close(self.0) };
+        let _ = unsafe { call(libc::SYS_close, [self.number()]) };
     }
 }
 
 impl Fd {
-    fn new(raw: c_int) -> Result<Self, Errno> {
-        if raw < 0 {
-            return Err(Errno::last());
-        }
-        let fd = Self(raw);
-        if raw > libc::STDERR_FILENO {
+    fn new(raw: Result<usize, Errno>) -> Result<Self, Errno> {
+        // The kernel's descriptors are numbers of C's int.
+        let fd = Self(raw? as c_int);
+        if fd.0 > libc::STDERR_FILENO {
             return Ok(fd);
         }
+        let above = libc::STDERR_FILENO.saturating_add(1) as usize;
         // SAFETY: a valid descriptor and number; `fd` closes the low one.
-        Self::new(unsafe { libc::fcntl(fd.0, libc::F_DUPFD_CLOEXEC, libc::STDERR_FILENO.saturating_add(1)) })
+        Self::new(unsafe { call(libc::SYS_fcntl, [fd.number(), libc::F_DUPFD_CLOEXEC as usize, above]) })
+    }
+
+    /// As an argument of a system call.
+    fn number(&self) -> usize {
+        self.0 as usize
     }
 
     /// A stream socket that no child inherits and that does not block.
     pub(crate) fn unix_socket() -> Result<Self, Errno> {
         let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
         // SAFETY: numbers only.
-        Self::new(unsafe { libc::socket(libc::AF_UNIX, kind, 0) })
+        Self::new(unsafe { call(libc::SYS_socket, [libc::AF_UNIX as usize, kind as usize, 0]) })
     }
 
     pub(crate) fn connect(&self, path: &CStr) -> Result<(), Errno> {
@@ -244,41 +251,43 @@ impl Fd {
         for (slot, byte) in address.sun_path.iter_mut().zip(path.to_bytes()) {
             *slot = byte.cast_signed();
         }
-        let len = size_of::<libc::sockaddr_un>() as libc::socklen_t;
+        let at = (&raw const address).expose_provenance();
         // SAFETY: an address of that length, alive during the call.
-        check(unsafe { libc::connect(self.0, (&raw const address).cast(), len) } as isize).map(|_| ())
+        unsafe { call(libc::SYS_connect, [self.number(), at, size_of::<libc::sockaddr_un>()]) }.map(|_| ())
     }
 
     /// Lets [`Self::connect`] wait at most `ms` from now on. Sending and receiving do not wait all the same.
     pub(crate) fn wait_in_connect(&self, ms: u32) -> Result<(), Errno> {
         let (seconds, rest) = (ms.checked_div(1000).unwrap_or(0), ms.checked_rem(1000).unwrap_or(0));
         let time = libc::timeval { tv_sec: seconds.into(), tv_usec: rest.saturating_mul(1000).into() };
-        let len = size_of::<libc::timeval>() as libc::socklen_t;
+        let (level, option) = (libc::SOL_SOCKET as usize, libc::SO_SNDTIMEO as usize);
+        let at = (&raw const time).expose_provenance();
         // SAFETY: a value of that length.
-        let set =
-            unsafe { libc::setsockopt(self.0, libc::SOL_SOCKET, libc::SO_SNDTIMEO, (&raw const time).cast(), len) };
-        check(set as isize)?;
+        unsafe { call(libc::SYS_setsockopt, [self.number(), level, option, at, size_of::<libc::timeval>()]) }?;
         // SAFETY: numbers only; the one flag of ours, O_NONBLOCK, goes.
-        check(unsafe { libc::fcntl(self.0, libc::F_SETFL, 0) } as isize).map(|_| ())
+        unsafe { call(libc::SYS_fcntl, [self.number(), libc::F_SETFL as usize, 0]) }.map(|_| ())
     }
 
     pub(crate) fn send(&self, bytes: &[u8]) -> Result<usize, Errno> {
-        // SAFETY: reads as many bytes as there are. MSG_NOSIGNAL: the program's SIGPIPE is not ours to raise.
-        check(unsafe {
-            libc::send(self.0, bytes.as_ptr().cast(), bytes.len(), libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT)
-        })
+        // The program's SIGPIPE is not ours to raise.
+        let flags = (libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT) as usize;
+        let at = bytes.as_ptr().expose_provenance();
+        // SAFETY: reads as many bytes as there are; no address.
+        unsafe { call(libc::SYS_sendto, [self.number(), at, bytes.len(), flags, 0, 0]) }
     }
 
     pub(crate) fn receive(&self, into: &mut [MaybeUninit<u8>]) -> Result<usize, Errno> {
-        // SAFETY: writes at most as many bytes as there is room.
-        check(unsafe { libc::recv(self.0, into.as_mut_ptr().cast(), into.len(), libc::MSG_DONTWAIT) })
+        let at = into.as_mut_ptr().expose_provenance();
+        // SAFETY: writes at most as many bytes as there is room; wants no address.
+        unsafe { call(libc::SYS_recvfrom, [self.number(), at, into.len(), libc::MSG_DONTWAIT as usize, 0, 0]) }
     }
 
     /// Reads up to the length of `into`; nothing is the end of the file.
     pub(crate) fn read<'b>(&self, into: Space<'b>) -> Result<&'b [u8], Errno> {
         loop {
+            let at = into.as_mut_ptr().expose_provenance();
             // SAFETY: writes at most as many bytes as there is room.
-            match check(unsafe { libc::read(self.0, into.as_mut_ptr().cast(), into.len()) }) {
+            match unsafe { call(libc::SYS_read, [self.number(), at, into.len()]) } {
                 Ok(len) => {
                     let (read, _) = into.split_at_mut_checked(len).unwrap_or_default();
                     // SAFETY: `read` has just written these.
@@ -296,9 +305,9 @@ impl Fd {
             Ready::ToReceive => libc::POLLIN,
             Ready::ToSend => libc::POLLOUT,
         };
-        let mut poll = libc::pollfd { fd: self.0, events, revents: 0 };
-        // SAFETY: one valid pollfd.
-        match check(unsafe { libc::poll(&raw mut poll, 1, c_int::try_from(ms).unwrap_or(0)) } as isize) {
+        let mut poll = [libc::pollfd { fd: self.0, events, revents: 0 }];
+        // SAFETY: a descriptor of ours.
+        match unsafe { call::poll(&mut poll, ms) } {
             Ok(_) | Err(Errno::EINTR) => Ok(()),
             Err(errno) => Err(errno),
         }
@@ -313,20 +322,14 @@ impl Stamp {
     /// No file.
     pub(crate) const NOTHING: Self = Self(1);
 
-    pub(crate) fn of(file: &Fd) -> Result<Self, Errno> {
-        // SAFETY: all zero is a valid stat.
-        let mut stat: libc::stat = unsafe { core::mem::zeroed() };
-        // SAFETY: a valid descriptor and place.
-        check(unsafe { libc::fstat(file.0, &raw mut stat) } as isize)?;
-        Ok(Self::from(&stat))
+    /// Of an open file, and its size.
+    pub(crate) fn of(file: &Fd) -> Result<(Self, usize), Errno> {
+        call::stat_of(file).map(|stat| (Self::from(&stat), count(stat.st_size)))
     }
 
     pub(crate) fn of_path(path: &CStr) -> Result<Self, Errno> {
-        // SAFETY: all zero is a valid stat.
-        let mut stat: libc::stat = unsafe { core::mem::zeroed() };
-        // SAFETY: a string and a valid place.
-        match check(unsafe { libc::stat(path.as_ptr(), &raw mut stat) } as isize) {
-            Ok(_) => Ok(Self::from(&stat)),
+        match call::stat_at(path) {
+            Ok(stat) => Ok(Self::from(&stat)),
             Err(Errno::ENOENT) => Ok(Self::NOTHING),
             Err(errno) => Err(errno),
         }
@@ -349,12 +352,9 @@ impl Stamp {
 /// Opens a file that must not make the caller wait, whatever lies there.
 pub(crate) fn open_to_read(path: &CStr) -> Result<Fd, Errno> {
     let flags = libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY;
+    let at = path.as_ptr().expose_provenance();
     // SAFETY: a string.
-    Fd::new(unsafe { libc::open(path.as_ptr(), flags) })
-}
-
-fn check(result: isize) -> Result<usize, Errno> {
-    usize::try_from(result).map_err(|_| Errno::last())
+    Fd::new(unsafe { call(libc::SYS_openat, [libc::AT_FDCWD as usize, at, flags as usize]) })
 }
 
 /// A `long` of C's as a count.

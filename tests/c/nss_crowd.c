@@ -51,6 +51,8 @@ static void *lists(void *unused)
 static void fork_in_mid_call(void)
 {
     direct = module();
+    /* glibc 2.36 reads nsswitch.conf and loads modules at the first look-up, under a lock (nss_module_list_lock) that stays locked in a child forked meanwhile. */
+    look(0);
     pthread_t threads[4];
     for (int i = 0; i < 4; i++)
         MUST(!pthread_create(&threads[i], NULL, i < 2 ? look_ups : lists, (void *)(intptr_t)(i * 7)), "pthread_create");

@@ -110,20 +110,26 @@ impl Filter {
             Err(errno) => return Err(errno),
         };
         // Before it is read: what is written into it meanwhile changes the stamp.
-        let stamp = Stamp::of(&file)?;
+        let (stamp, size) = Stamp::of(&file)?;
         let mut chunk = [core::mem::MaybeUninit::uninit(); CHUNK];
         let mut lines = Lines::new();
+        let mut filled = 0_usize;
         loop {
             let bytes = file.read(&mut chunk)?;
-            lines.take(bytes, |name, id| {
-                if let Some(name) = name {
-                    self.add(of_name(sort, name));
-                }
-                if let Some(id) = id {
-                    self.add(of_id(sort, id));
-                }
-            });
-            if bytes.is_empty() {
+            filled = filled.saturating_add(bytes.len());
+            // As long as it was said to be: one call less. A file that has grown since has another stamp.
+            let ended = bytes.is_empty() || filled == size;
+            for part in [bytes, &[]].into_iter().take(if ended { 2 } else { 1 }) {
+                lines.take(part, |name, id| {
+                    if let Some(name) = name {
+                        self.add(of_name(sort, name));
+                    }
+                    if let Some(id) = id {
+                        self.add(of_id(sort, id));
+                    }
+                });
+            }
+            if ended {
                 known.store(stamp.0, Ordering::Relaxed);
                 return Ok(());
             }

@@ -4,6 +4,7 @@ use core::ffi::CStr;
 use core::ptr::NonNull;
 use core::sync::atomic::AtomicU64;
 
+use super::call::{self, call};
 use super::{Errno, open_to_read};
 
 /// A whole file, mapped read-only. The descriptor is closed at once.
@@ -26,22 +27,12 @@ impl Mapping {
     /// Maps a regular file that is not empty.
     pub(crate) fn open(path: &CStr) -> Result<Self, Errno> {
         let fd = open_to_read(path)?;
-        // SAFETY: all zero is a valid stat.
-        let mut stat: libc::stat = unsafe { core::mem::zeroed() };
-        // SAFETY: a valid descriptor and place.
-        if unsafe { libc::fstat(fd.0, &raw mut stat) } != 0 {
-            return Err(Errno::last());
-        }
+        let stat = call::stat_of(&fd)?;
         let len = usize::try_from(stat.st_size).unwrap_or(0);
         if len == 0 || stat.st_mode & libc::S_IFMT != libc::S_IFREG {
             return Err(Errno::EINVAL);
         }
-        // SAFETY: a new mapping where the kernel likes.
-        let at = unsafe { libc::mmap(core::ptr::null_mut(), len, libc::PROT_READ, libc::MAP_SHARED, fd.0, 0) };
-        if at == libc::MAP_FAILED {
-            return Err(Errno::last());
-        }
-        let start = NonNull::new(at.cast()).ok_or(Errno::ENOMEM)?;
+        let start = NonNull::new(call::map(len, Some(&fd))?).ok_or(Errno::ENOMEM)?;
         Ok(Self { start, len, file: (stat.st_dev, stat.st_ino) })
     }
 
@@ -85,11 +76,7 @@ impl Mapping {
 
     /// Whether a path leads to this very file. `None`: it cannot be seen.
     pub(crate) fn is_at(&self, path: &CStr) -> Option<bool> {
-        // SAFETY: all zero is a valid stat.
-        let mut stat: libc::stat = unsafe { core::mem::zeroed() };
-        // SAFETY: a string and a valid place.
-        let seen = unsafe { libc::stat(path.as_ptr(), &raw mut stat) } == 0;
-        seen.then_some((stat.st_dev, stat.st_ino) == self.file)
+        call::stat_at(path).ok().map(|stat| (stat.st_dev, stat.st_ino) == self.file)
     }
 
     /// Gives the memory back.
@@ -98,25 +85,21 @@ impl Mapping {
     /// Nobody uses it any more, through any copy.
     pub(crate) unsafe fn unmap(self) {
         // SAFETY: mapped by `open`, and used by nobody (the caller's promise).
-        unsafe { libc::munmap(self.start.as_ptr().cast(), self.len) };
+        unsafe { call::unmap(self.start.as_ptr(), self.len) };
     }
 }
 
 /// A page of zeros that is zeros again in the child of a fork (MADV_WIPEONFORK, Linux 4.14). Stays for ever.
 pub(crate) fn page_wiped_by_fork(len: usize) -> Option<NonNull<u8>> {
-    let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
-    // SAFETY: a new mapping where the kernel likes.
-    let at = unsafe { libc::mmap(core::ptr::null_mut(), len, access, kind, -1, 0) };
-    if at == libc::MAP_FAILED {
-        return None;
-    }
+    let at = call::map(len, None).ok()?;
+    let advice = libc::MADV_WIPEONFORK as usize;
     // SAFETY: our own new mapping.
-    if unsafe { libc::madvise(at, len, libc::MADV_WIPEONFORK) } != 0 {
+    if unsafe { call(libc::SYS_madvise, [at.expose_provenance(), len, advice]) }.is_err() {
         // SAFETY: ours, and used by nobody.
-        unsafe { libc::munmap(at, len) };
+        unsafe { call::unmap(at, len) };
         return None;
     }
-    NonNull::new(at.cast())
+    NonNull::new(at)
 }
 
 /// Gives back a page that lost the race to be the first.
@@ -125,7 +108,7 @@ pub(crate) fn page_wiped_by_fork(len: usize) -> Option<NonNull<u8>> {
 /// From [`page_wiped_by_fork`] with the same length, and used by nobody.
 pub(crate) unsafe fn give_back(page: NonNull<u8>, len: usize) {
     // SAFETY: the caller's promise.
-    unsafe { libc::munmap(page.as_ptr().cast(), len) };
+    unsafe { call::unmap(page.as_ptr(), len) };
 }
 
 /// A number that differs between most threads that run at the same time: from the address of the thread's control block.

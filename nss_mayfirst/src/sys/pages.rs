@@ -3,7 +3,7 @@
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 
-use super::Errno;
+use super::{Errno, call};
 use crate::buffer::Space;
 
 /// Anonymous memory, given back when it goes. A child after a fork has its own copy.
@@ -15,13 +15,7 @@ pub(crate) struct Pages {
 impl Pages {
     /// `len` bytes, at least 1.
     pub(crate) fn new(len: usize) -> Result<Self, Errno> {
-        let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
-        // SAFETY: a new mapping where the kernel likes.
-        let start = unsafe { libc::mmap(core::ptr::null_mut(), len, access, kind, -1, 0) };
-        if start == libc::MAP_FAILED {
-            return Err(Errno::last());
-        }
-        NonNull::new(start.cast()).map(|start| Self { start, len }).ok_or(Errno::ENOMEM)
+        NonNull::new(call::map(len, None)?.cast()).map(|start| Self { start, len }).ok_or(Errno::ENOMEM)
     }
 
     /// All of it, to be written.
@@ -40,6 +34,6 @@ impl Pages {
 impl Drop for Pages {
     fn drop(&mut self) {
         // SAFETY: ours, and used by nobody afterwards.
-        unsafe { libc::munmap(self.start.as_ptr().cast(), self.len) };
+        unsafe { call::unmap(self.start.as_ptr().cast(), self.len) };
     }
 }
