@@ -69,6 +69,7 @@ pub(super) fn spawn(
             at: Instant::now(),
             changed: false,
             keeping: false,
+            folding: false,
             fold_after: Instant::now(),
             failing: false,
         };
@@ -106,6 +107,8 @@ struct Owner {
     changed: bool,
     /// A copy is being written.
     keeping: bool,
+    /// A fold is being written; also one that will be dropped.
+    folding: bool,
     fold_after: Instant,
     failing: bool,
 }
@@ -179,7 +182,7 @@ impl Owner {
             if self.changed && self.at.elapsed() >= KEEP {
                 self.keep();
             }
-            if self.publisher.fold_is_due() && Instant::now() >= self.fold_after {
+            if !self.folding && self.publisher.fold_is_due() && Instant::now() >= self.fold_after {
                 self.fold();
             }
             if self.replica.strong_count() == 0 {
@@ -255,11 +258,10 @@ impl Owner {
         if self.places.visibility == visibility {
             return;
         }
-        let places = Places { visibility, ..self.places.clone() };
-        match Publisher::open(places.clone(), None) {
-            Ok(publisher) => {
+        match self.publisher.show_to(visibility) {
+            Ok(()) => {
                 tracing::info!(visibility = ?configured, "the snapshot is shown to others than before");
-                (self.publisher, self.places) = (publisher, places);
+                self.places.visibility = visibility;
                 self.beat();
                 self.show();
             }
@@ -319,14 +321,14 @@ impl Owner {
             tracing::debug!(seconds = began.elapsed().as_secs_f32(), "a fold has ended");
             let _ = commands.send(Command::Folded(Box::new(folded)));
         };
-        if let Err(error) = std::thread::Builder::new().name("fold".into()).spawn(run) {
-            tracing::warn!(%error, "no thread to fold the changes into a new base");
-            let failed = PublishError::Files { directory: "".into(), source: error };
-            self.folded(Err(failed));
+        match std::thread::Builder::new().name("fold".into()).spawn(run) {
+            Ok(_) => self.folding = true,
+            Err(source) => self.folded(Err(PublishError::Files { directory: self.places.live.clone(), source })),
         }
     }
 
     fn folded(&mut self, folded: Result<Folded, PublishError>) {
+        self.folding = false;
         match self.publisher.finish_fold(folded) {
             Ok(()) => {
                 self.show();

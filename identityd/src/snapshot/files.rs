@@ -91,6 +91,11 @@ impl Room {
         Self::new(self.path.clone(), directory_mode, self.gate.clone())
     }
 
+    /// Who is asked before each operation here.
+    pub(super) fn gate(&self) -> Arc<dyn Gate> {
+        self.gate.clone()
+    }
+
     pub(super) fn path(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }

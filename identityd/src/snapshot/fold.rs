@@ -20,7 +20,6 @@ pub struct Fold {
 
 /// A folded base, not yet current.
 pub struct Folded {
-    pub(super) from: [u8; 16],
     pub(super) base: Base,
 }
 
@@ -40,6 +39,6 @@ impl Fold {
         let file = self.live.create(&name).map_err(failed)?;
         let (file, _) = changes::fold(&old, file, self.meta, random_key)?;
         self.live.publish(&file, &name).map_err(failed)?;
-        Ok(Folded { from: self.base.header.identity, base: map(&self.live, self.meta.pair)? })
+        Ok(Folded { base: map(&self.live, self.meta.pair)? })
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use schema::snapshot::changes::{Change, Changes};
-use schema::snapshot::control::{Control, NOTHING, RETIRED};
+use schema::snapshot::control::{Control, NOTHING, RETIRED, Visibility};
 use schema::snapshot::layout::Pair;
 use schema::snapshot::write::{Notes, WriteError, Writer};
 
@@ -47,8 +47,16 @@ struct Current {
     unpublished: bool,
     /// As its newest file has them.
     notes: Notes,
-    /// Changes since a fold began.
-    since_fold: Option<Vec<Change>>,
+    /// A fold that began from its files.
+    folding: Option<Folding>,
+}
+
+/// A fold under way in another thread.
+struct Folding {
+    /// The base that it writes.
+    pair: Pair,
+    /// Changes since it began.
+    since: Vec<Change>,
 }
 
 impl Publisher {
@@ -126,6 +134,20 @@ impl Publisher {
         Ok(publisher)
     }
 
+    /// Takes the same files over under a new control page, for others than before: readers of the old page are told to look again. A fold or a load under way comes
+    /// to nothing.
+    ///
+    /// # Errors
+    /// [`PublishError::Files`]; everything stays as it was.
+    pub fn show_to(&mut self, visibility: Visibility) -> Result<(), PublishError> {
+        let places = Places { visibility, ..self.places.clone() };
+        let mut next = Self::open_with(places, Some(self.directory), self.live.gate())?;
+        // Files that are still being written, in other threads, have numbers that the directory does not show.
+        next.last_base = next.last_base.max(self.last_base);
+        *self = next;
+        Ok(())
+    }
+
     /// The newest change that is published: where to go on in the feed. `None`: nothing is published, or only a part; publish everything.
     #[must_use]
     pub fn generation(&self) -> Option<u64> {
@@ -179,15 +201,7 @@ impl Publisher {
     pub fn finish_load(&mut self, loaded: Loaded, generation: u64, since: Vec<Change>) -> Result<(), PublishError> {
         let pair = loaded.base.header.pair;
         self.live.publish(&loaded.file, &name_of(pair)).map_err(|error| self.failed(error))?;
-        let base = loaded.take();
-        let mut changes = Changes::default();
-        for change in since {
-            changes.apply(&base.view()?, change)?;
-        }
-        let notes = notes_of(&base);
-        let pending = !changes.is_empty() || generation != base.header.generation || notes != self.notes;
-        let next = Current { pair, base, changes, generation, notes, unpublished: false, since_fold: None };
-        if pending { self.make_current_with_delta(next) } else { self.make_current(next) }
+        self.go_on_from(loaded.take(), generation, since)
     }
 
     /// What is published, as a reader has it.
@@ -209,15 +223,17 @@ impl Publisher {
     /// [`PublishError`]. The changes are remembered and go out with the next publication.
     pub fn publish(&mut self, generation: u64, changes: Vec<Change>) -> Result<(), PublishError> {
         let current = self.current.as_mut().ok_or(PublishError::NoBase)?;
-        if let Some(since) = &mut current.since_fold {
-            since.extend(changes.iter().cloned());
+        if let Some(folding) = &mut current.folding {
+            folding.since.extend(changes.iter().cloned());
         }
-        let base = current.base.clone();
+        let (base, before) = (current.base.clone(), current.pair);
         current.unpublished = true;
         for change in changes {
             current.changes.apply(&base.view()?, change)?;
         }
-        self.write_delta(generation)
+        self.write_delta(generation)?;
+        self.sweep(Some(before));
+        Ok(())
     }
 
     /// Whether the delta has grown so large that it is time for [`Self::start_fold`].
@@ -226,7 +242,7 @@ impl Publisher {
         self.current.as_ref().is_some_and(|current| {
             let large = current.changes.len() > FOLD_ENTRIES || current.changes.bytes() > FOLD_BYTES;
             // A fold starts from the files, which must hold everything.
-            large && current.since_fold.is_none() && !current.unpublished
+            large && current.folding.is_none() && !current.unpublished
         })
     }
 
@@ -240,34 +256,37 @@ impl Publisher {
             0 => None,
             _ => Some(map(&self.live, current.pair)?),
         };
-        let pair = Pair { base: self.last_base + 1, delta: 0 };
-        self.last_base = pair.base;
-        current.since_fold = Some(Vec::new());
+        self.last_base += 1;
+        let pair = Pair { base: self.last_base, delta: 0 };
+        current.folding = Some(Folding { pair, since: Vec::new() });
         let meta = meta(self.directory, pair, current.generation, current.notes);
         Ok(Fold { live: self.live.clone(), base: current.base.clone(), delta, meta })
     }
 
-    /// Makes a folded base the current one, with a delta of what has changed since the fold began.
+    /// Makes a folded base the current one, with a delta of what has changed since the fold began. A fold that is no longer waited for, because everything was
+    /// published anew or taken over meanwhile, is dropped: nobody has kept what has changed since.
     ///
     /// # Errors
     /// [`PublishError`]; the pair before is still current.
     pub fn finish_fold(&mut self, folded: Result<Folded, PublishError>) -> Result<(), PublishError> {
         let current = self.current.as_mut().ok_or(PublishError::NoBase)?;
-        let since = current.since_fold.take().unwrap_or_default();
-        let folded = folded?;
-        if folded.from != current.base.header.identity {
-            // Everything was published anew meanwhile.
-            return Ok(());
+        let (generation, folding) = (current.generation, current.folding.take());
+        let base = folded?.base;
+        match folding.filter(|folding| folding.pair == base.header.pair) {
+            Some(Folding { since, .. }) => self.go_on_from(Arc::new(base), generation, since),
+            None => Ok(()),
         }
-        let (generation, pair) = (current.generation, folded.base.header.pair);
-        let base = Arc::new(folded.base);
+    }
+
+    /// Makes a base that is in place the current one, with a delta of what has changed since it was begun.
+    fn go_on_from(&mut self, base: Arc<Base>, generation: u64, since: Vec<Change>) -> Result<(), PublishError> {
         let mut changes = Changes::default();
         for change in since {
             changes.apply(&base.view()?, change)?;
         }
-        let notes = notes_of(&base);
+        let (pair, notes) = (base.header.pair, notes_of(&base));
         let pending = !changes.is_empty() || generation != base.header.generation || notes != self.notes;
-        let next = Current { pair, base, changes, generation, notes, unpublished: false, since_fold: None };
+        let next = Current { pair, base, changes, generation, notes, unpublished: false, folding: None };
         if pending { self.make_current_with_delta(next) } else { self.make_current(next) }
     }
 
@@ -296,7 +315,9 @@ impl Publisher {
             if current.changes.is_empty() && generation == current.base.header.generation {
                 self.control.flip(base.word(), generation).map_err(|error| self.failed(error))?;
             } else {
+                let before = current.pair;
                 self.write_delta(generation)?;
+                self.sweep(Some(before));
             }
         }
         old.flip(RETIRED, 0).map_err(|error| self.failed(error))
@@ -379,14 +400,12 @@ impl Publisher {
         let (file, _) = current.changes.write(file, &current.base.header, meta, random_key)?;
         self.live.publish(&file, &name_of(pair)).map_err(|error| self.failed(error))?;
         self.control.flip(pair.word(), generation).map_err(|error| self.failed(error))?;
-        let before = current.pair;
         if let Some(current) = &mut self.current {
             current.pair = pair;
             current.generation = generation;
             current.notes = self.notes;
             current.unpublished = false;
         }
-        self.sweep(Some(before));
         Ok(())
     }
 
@@ -394,8 +413,9 @@ impl Publisher {
         let generation = next.generation;
         let before = self.current.replace(next);
         let written = self.write_delta(generation);
-        if written.is_err() {
-            self.current = before;
+        match written {
+            Ok(()) => self.sweep(before.map(|before| before.pair)),
+            Err(_) => self.current = before,
         }
         written
     }
@@ -411,9 +431,8 @@ impl Publisher {
     /// Removes old files. The pair before stays for one more publication: a reader may have read the word and not yet opened the files. What cannot be
     /// removed now is tried again after the next publication.
     fn sweep(&self, before: Option<Pair>) {
-        let folding = self.current.as_ref().is_some_and(|current| current.since_fold.is_some());
-        let folded = folding.then_some(Pair { base: self.last_base, delta: 0 });
-        let keep: Vec<Pair> = self.pair().into_iter().chain(before).chain(folded).collect();
+        let folding = self.current.as_ref().and_then(|current| current.folding.as_ref()).map(|folding| folding.pair);
+        let keep: Vec<Pair> = self.pair().into_iter().chain(before).chain(folding).collect();
         if let Err(error) = self.live.sweep(&keep) {
             tracing::warn!(directory = %self.places.live.display(), %error, "old snapshot files could not be removed");
         }
@@ -436,7 +455,7 @@ fn load(room: &Room, pair: Pair) -> Result<Current, PublishError> {
         generation = delta.header.generation;
         notes = notes_of(&delta);
     }
-    Ok(Current { pair, base: Arc::new(base), changes, generation, notes, unpublished: false, since_fold: None })
+    Ok(Current { pair, base: Arc::new(base), changes, generation, notes, unpublished: false, folding: None })
 }
 
 /// The pairs to try in turn: the newest base with its newest delta first, a base alone last.

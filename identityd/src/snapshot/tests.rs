@@ -189,6 +189,70 @@ fn a_fold_is_dropped_when_everything_was_published_anew() {
     assert_eq!(publisher.generation(), Some(9));
 }
 
+#[test]
+fn a_fold_from_before_the_snapshot_was_shown_to_others_takes_nothing_back() {
+    let world = World::new();
+    let mut publisher = world.published();
+    publisher.publish(2, vec![gone("bea")]).unwrap();
+    let fold = publisher.start_fold().unwrap();
+    publisher.publish(3, vec![gone("ana")]).unwrap();
+    let folded = fold.run();
+    publisher.show_to(Visibility::Members).unwrap();
+    publisher.publish(4, vec![gone("cai"), Change::Login(login("eva", 7000))]).unwrap();
+    publisher.finish_fold(folded).unwrap();
+    let seen = world.seen().unwrap();
+    assert_eq!(["ana", "bea", "cai", "eva"].map(|name| seen.contains_key(name)), [false, false, false, true]);
+    assert_eq!((publisher.generation(), publisher.pair()), (Some(4), Some(Pair { base: 1, delta: 3 })));
+}
+
+#[test]
+fn a_fold_that_is_still_being_written_when_the_snapshot_is_shown_to_others_shares_no_file_with_the_next() {
+    let world = World::new();
+    let mut publisher = world.published();
+    let before = publisher.start_fold().unwrap();
+    publisher.show_to(Visibility::Members).unwrap();
+    let next = publisher.start_fold().unwrap();
+    assert_eq!([&before, &next].map(|fold| fold.meta.pair.base), [2, 3]);
+    publisher.publish(2, vec![gone("ana")]).unwrap();
+    publisher.finish_fold(before.run()).unwrap();
+    assert_eq!(publisher.pair(), Some(Pair { base: 1, delta: 1 }));
+    publisher.finish_fold(next.run()).unwrap();
+    assert!(!world.seen().unwrap().contains_key("ana"));
+}
+
+#[test]
+fn a_fold_survives_a_load_that_begins_beside_it() {
+    let world = World::new();
+    let mut publisher = world.published();
+    let fold = publisher.start_fold().unwrap();
+    let load = publisher.start_load();
+    let folded = fold.run();
+    publisher.publish(2, vec![gone("ana")]).unwrap();
+    publisher.finish_fold(folded).unwrap();
+    assert_eq!(publisher.pair(), Some(Pair { base: 2, delta: 1 }));
+    assert!(!world.seen().unwrap().contains_key("ana"));
+    let loaded = load.write(3, |writer| writer.login(login("zoe", 8000).record(), login("zoe", 8000).gids())).unwrap();
+    publisher.finish_load(loaded, 3, Vec::new()).unwrap();
+    assert_eq!(world.seen().unwrap().into_keys().collect::<Vec<_>>(), ["zoe"]);
+}
+
+#[test]
+fn the_pair_before_a_new_base_stays_for_one_more_publication() {
+    let world = World::new();
+    let mut publisher = world.published();
+    publisher.publish(2, vec![gone("bea")]).unwrap();
+    let fold = publisher.start_fold().unwrap();
+    publisher.publish(3, vec![gone("ana")]).unwrap();
+    publisher.finish_fold(fold.run()).unwrap();
+    assert_eq!(world.names("live"), ["base.1", "base.2", "control", "delta.1.2", "delta.2.1"]);
+    publisher.publish(4, vec![gone("cai")]).unwrap();
+    assert_eq!(world.names("live"), ["base.2", "control", "delta.2.1", "delta.2.2"]);
+    let load = publisher.start_load();
+    let loaded = load.write(4, first).unwrap();
+    publisher.finish_load(loaded, 5, vec![gone("ana")]).unwrap();
+    assert_eq!(world.names("live"), ["base.2", "base.3", "control", "delta.2.2", "delta.3.1"]);
+}
+
 /// Publishes changes, folds, keeps; what was seen after each step.
 fn life(publisher: &mut Publisher, mut note: impl FnMut()) -> Result<(), PublishError> {
     publisher.publish(2, vec![Change::Login(login("eva", 7000)), gone("bea")])?;
