@@ -151,6 +151,7 @@ CREATE TABLE retired_id (
     gecos   VARCHAR(300) NULL,
     home    VARCHAR(300) NULL,
     shell   VARCHAR(300) NULL,
+    released TINYINT NOT NULL DEFAULT 0 CHECK (released IN (0, 1)), -- 1: its name may take it back now (0002)
     PRIMARY KEY (kind, id),
     KEY retired_id_name (kind, name)
 ) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;

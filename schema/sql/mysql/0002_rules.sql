@@ -18,6 +18,8 @@ END;
 CREATE DEFINER = 'identity_owner'@'localhost' TRIGGER login_insert BEFORE INSERT ON login FOR EACH ROW BEGIN
     IF EXISTS (SELECT 1 FROM retired_id WHERE kind = 'login' AND id = NEW.uid AND name <> NEW.name) THEN
         CALL refuse('this uid was used before by a login of another name (table retired_id): ids are never given out again');
+    ELSEIF EXISTS (SELECT 1 FROM retired_id WHERE kind = 'login' AND id = NEW.uid AND released = 0) THEN
+        CALL refuse('this uid is retired: an administrator gives it back (identityctl login restore; retired_id.released)');
     ELSEIF EXISTS (SELECT 1 FROM reserved_name WHERE name = NEW.name) THEN
         CALL refuse('this login name is reserved for the system (table reserved_name)');
     END IF;
@@ -40,6 +42,8 @@ END;
 CREATE DEFINER = 'identity_owner'@'localhost' TRIGGER unix_group_insert BEFORE INSERT ON unix_group FOR EACH ROW BEGIN
     IF EXISTS (SELECT 1 FROM retired_id WHERE kind = 'group' AND id = NEW.gid AND name <> NEW.name) THEN
         CALL refuse('this gid was used before by a group of another name (table retired_id): ids are never given out again');
+    ELSEIF EXISTS (SELECT 1 FROM retired_id WHERE kind = 'group' AND id = NEW.gid AND released = 0) THEN
+        CALL refuse('this gid is retired: an administrator gives it back (identityctl login restore; retired_id.released)');
     ELSEIF EXISTS (SELECT 1 FROM reserved_name WHERE name = NEW.name) THEN
         CALL refuse('this group name is reserved for the system (table reserved_name)');
     END IF;
@@ -84,8 +88,13 @@ CREATE DEFINER = 'identity_owner'@'localhost' TRIGGER ssh_key_update BEFORE UPDA
     END IF;
 END;
 
-CREATE DEFINER = 'identity_owner'@'localhost' TRIGGER retired_id_update BEFORE UPDATE ON retired_id FOR EACH ROW
-    CALL refuse('a retired id stays as it is: ids are never given out again');
+-- But for released: who may write this table lets the same name take its id back. The panel may not.
+CREATE DEFINER = 'identity_owner'@'localhost' TRIGGER retired_id_update BEFORE UPDATE ON retired_id FOR EACH ROW BEGIN
+    IF NOT (NEW.kind = OLD.kind AND NEW.id = OLD.id AND NEW.name = OLD.name AND NEW.retired = OLD.retired AND NEW.gid <=> OLD.gid
+        AND NEW.gecos <=> OLD.gecos AND NEW.home <=> OLD.home AND NEW.shell <=> OLD.shell) THEN
+        CALL refuse('a retired id stays as it is: ids are never given out again');
+    END IF;
+END;
 
 CREATE DEFINER = 'identity_owner'@'localhost' TRIGGER retired_id_delete BEFORE DELETE ON retired_id FOR EACH ROW BEGIN
     IF NOT EXISTS (SELECT 1 FROM login WHERE OLD.kind = 'login' AND uid = OLD.id AND name = OLD.name)

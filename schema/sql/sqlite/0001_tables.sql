@@ -161,6 +161,7 @@ CREATE TABLE retired_id (
     gecos   TEXT,
     home    TEXT,
     shell   TEXT,
+    released INTEGER NOT NULL DEFAULT 0 CHECK (released IN (0, 1)), -- 1: its name may take it back now (0002)
     PRIMARY KEY (kind, id)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX retired_id_name ON retired_id (kind, name);

@@ -27,6 +27,8 @@ CREATE TRIGGER login_insert BEFORE INSERT ON login BEGIN
     SELECT RAISE(ABORT, 'a login of this uid exists: uids are unique') WHERE EXISTS (SELECT 1 FROM login WHERE uid = NEW.uid);
     SELECT RAISE(ABORT, 'this uid was used before by a login of another name (table retired_id): ids are never given out again')
     WHERE EXISTS (SELECT 1 FROM retired_id WHERE kind = 'login' AND id = NEW.uid AND name <> NEW.name);
+    SELECT RAISE(ABORT, 'this uid is retired: an administrator gives it back (identityctl login restore; retired_id.released)')
+    WHERE EXISTS (SELECT 1 FROM retired_id WHERE kind = 'login' AND id = NEW.uid AND released = 0);
     SELECT RAISE(ABORT, 'this login name is reserved for the system (table reserved_name)')
     WHERE EXISTS (SELECT 1 FROM reserved_name WHERE name = NEW.name);
     SELECT RAISE(ABORT, 'there is no group of this gid: add the group first, or insert into new_login, which makes one')
@@ -111,6 +113,8 @@ CREATE TRIGGER unix_group_insert BEFORE INSERT ON unix_group BEGIN
     SELECT RAISE(ABORT, 'a group of this gid exists: gids are unique') WHERE EXISTS (SELECT 1 FROM unix_group WHERE gid = NEW.gid);
     SELECT RAISE(ABORT, 'this gid was used before by a group of another name (table retired_id): ids are never given out again')
     WHERE EXISTS (SELECT 1 FROM retired_id WHERE kind = 'group' AND id = NEW.gid AND name <> NEW.name);
+    SELECT RAISE(ABORT, 'this gid is retired: an administrator gives it back (identityctl login restore; retired_id.released)')
+    WHERE EXISTS (SELECT 1 FROM retired_id WHERE kind = 'group' AND id = NEW.gid AND released = 0);
     SELECT RAISE(ABORT, 'this group name is reserved for the system (table reserved_name)')
     WHERE EXISTS (SELECT 1 FROM reserved_name WHERE name = NEW.name);
 END;
@@ -177,8 +181,11 @@ END;
 
 -- Retired ids ------------------------------------------------------------------------------------------------------
 
+-- But for released, by which the same name takes its id back.
 CREATE TRIGGER retired_id_update BEFORE UPDATE ON retired_id BEGIN
-    SELECT RAISE(ABORT, 'a retired id stays as it is: ids are never given out again');
+    SELECT RAISE(ABORT, 'a retired id stays as it is: ids are never given out again')
+    WHERE NEW.kind <> OLD.kind OR NEW.id <> OLD.id OR NEW.name <> OLD.name OR NEW.retired <> OLD.retired OR NEW.gid IS NOT OLD.gid
+        OR NEW.gecos IS NOT OLD.gecos OR NEW.home IS NOT OLD.home OR NEW.shell IS NOT OLD.shell;
 END;
 
 CREATE TRIGGER retired_id_delete BEFORE DELETE ON retired_id BEGIN

@@ -49,6 +49,10 @@ const REFUSED: &[(&str, &str)] = &[
     ("INSERT INTO unix_group (gid, name) VALUES (1000003, 'x')", "gid was used before"),
     ("DELETE FROM retired_id", "kept for ever"),
     ("UPDATE retired_id SET name = 'x'", "stays as it is"),
+    ("UPDATE retired_id SET released = 1, name = 'x'", "stays as it is"),
+    // Nor are they given back by an INSERT alone: the same name could be changed afterwards.
+    ("INSERT INTO login (uid, name, gid, home) VALUES (1000003, 'gone', 1000001, '/h/x')", "this uid is retired"),
+    ("INSERT INTO unix_group (gid, name) VALUES (1000003, 'gone')", "this gid is retired"),
     // Paths.
     ("UPDATE login SET home = '' WHERE name = 'luz'", "login home: absolute"),
     ("UPDATE login SET home = '/' WHERE name = 'luz'", "login home: absolute"),

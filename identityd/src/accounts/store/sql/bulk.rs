@@ -12,7 +12,7 @@ use super::sql;
 use super::work::SqlWork;
 use crate::accounts::import::PlannedLogin;
 use crate::accounts::store::{Bulk, Stored, Writing};
-use crate::directory::DirectoryError;
+use crate::directory::{DirectoryError, Kind};
 
 /// Rows to a statement: enough that the trips to SQLite's thread do not count, few enough for a bar that moves.
 const BATCH: usize = 1000;
@@ -37,6 +37,11 @@ impl SqlWork {
         }
         step(bulk.memberships.len());
         let memberships = self.membership_ids().await?;
+        let ids: Vec<_> = bulk.groups.iter().map(|group| (group.gid.raw().into(), group.name.as_str())).collect();
+        self.release(Kind::Group, &ids).await?;
+        let ids: Vec<_> =
+            bulk.logins.iter().map(|planned| (planned.login.uid.raw().into(), planned.login.name.as_str())).collect();
+        self.release(Kind::Login, &ids).await?;
         for batch in bulk.groups.chunks(BATCH) {
             let rows = batch.iter().map(|group| json!([group.gid.raw(), group.name.as_str()])).collect();
             self.insert("unix_group (gid, name)", 2, rows).await?;

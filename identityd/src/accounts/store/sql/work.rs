@@ -1,5 +1,7 @@
 //! One operation in SQL, one transaction: dropping it half-way leaves nothing.
 
+use std::collections::HashMap;
+
 use async_trait::async_trait;
 use schema::date::Date;
 use schema::hash::PasswordHash;
@@ -48,6 +50,24 @@ impl SqlWork {
         Ok(self.row(statement).await?.map(|row| row.text("found")))
     }
 
+    /// Lets an id be taken back by its own name (`schema/sql/*/0002_rules.sql`); `insert` gives it no other.
+    pub(super) async fn release(&mut self, kind: Kind, ids: &[(i64, &str)]) -> Stored<()> {
+        // One is looked for by its key; of many, all that are retired are read once. An UPDATE that finds nothing would lock a gap in MySQL.
+        let only = if let [(id, _)] = ids { Some(*id) } else { None };
+        let retired: HashMap<i64, String> =
+            self.retired(kind, only, None).await?.into_iter().map(|retired| (retired.id, retired.name)).collect();
+        for (id, name) in ids {
+            if retired.get(id).is_some_and(|former| former == name) {
+                let text = match kind {
+                    Kind::Login => "UPDATE retired_id SET released = 1 WHERE kind = 'login' AND id = ?1",
+                    Kind::Group => "UPDATE retired_id SET released = 1 WHERE kind = 'group' AND id = ?1",
+                };
+                self.execute(sql(text).with(*id)).await?;
+            }
+        }
+        Ok(())
+    }
+
     async fn add_capability(&mut self, uid: u32, capability: &str) -> Stored<()> {
         let insert = sql("INSERT INTO login_capability (uid, capability) VALUES (?1, ?2)").with(uid).with(capability);
         self.execute(insert).await.map(|_| ())
@@ -80,6 +100,7 @@ impl Writing for SqlWork {
     }
 
     async fn add_login(&mut self, login: &Login, password: &PasswordHash) -> Stored<()> {
+        self.release(Kind::Login, &[(login.uid.raw().into(), login.name.as_str())]).await?;
         let insert = sql(
             "INSERT INTO login (uid, name, gid, gecos, home, shell, membership_id, status, last_change, min_days, \
              max_days, warn_days, inactive_days, expires, password_hash) VALUES (?1, ?2, ?3, ?4, ?5, ?6, \
@@ -147,6 +168,7 @@ impl Writing for SqlWork {
     }
 
     async fn add_group(&mut self, gid: i64, name: &str) -> Stored<()> {
+        self.release(Kind::Group, &[(gid, name)]).await?;
         let insert = sql("INSERT INTO unix_group (gid, name) VALUES (?1, ?2)").with(gid).with(name);
         self.execute(insert).await.map(|_| ())
     }
