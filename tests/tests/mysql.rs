@@ -147,6 +147,51 @@ fn what_the_rules_forbid_is_refused_in_words() {
 }
 
 #[test]
+fn a_server_changes_only_passwords_that_their_owners_know() {
+    scene!(mosh, db);
+    for (name, hash) in [("ana", "$6$salt$ana"), ("bea", "!$6$salt$bea"), ("cleo", "*"), ("dana", "$6$salt$dana")] {
+        db.sql(&format!("CALL new_login('{name}', NULL, NULL, '{hash}', NULL)"));
+    }
+    db.sql("UPDATE login SET status = 'locked' WHERE name = 'dana'");
+    let call = |text: &str| db.sql_as("identity_authentication", text);
+    for (name, old, words) in [
+        ("ana", "NULL", "the old password is missing"),
+        ("bea", "'!$6$salt$bea'", "locked or has no password"),
+        ("cleo", "'*'", "locked or has no password"),
+        ("dana", "'$6$salt$dana'", "locked or has no password"),
+    ] {
+        let refused = call(&format!("CALL set_password('{name}', {old}, '$6$salt$new', 20000)")).failure();
+        assert!(refused.stderr.contains(words), "{name}: {refused}");
+    }
+    // Root's reset is a right of its own, and does not unlock either.
+    db.sql("GRANT EXECUTE ON PROCEDURE reset_password TO 'identity_authentication'@'%'");
+    assert_eq!(call("CALL reset_password('cleo', '$6$salt$new', 20000)").success().text(), "1\t1");
+    assert_eq!(call("CALL reset_password('nobody-here', '$6$salt$new', 20000)").success().text(), "0\t0");
+    let refused = call("CALL reset_password('bea', '$6$salt$new', 20000)").failure();
+    assert!(refused.stderr.contains("locked with !"), "{refused}");
+    assert_eq!(
+        db.sql("SELECT password_hash FROM login ORDER BY name"),
+        "$6$salt$ana\n!$6$salt$bea\n$6$salt$new\n$6$salt$dana"
+    );
+}
+
+#[test]
+fn a_retired_id_comes_back_by_the_administrator_and_a_login_has_a_hundred_keys() {
+    scene!(mosh, db);
+    mosh.use_mariadb(&[db.socket()], "");
+    db.sql("CALL new_login('ana', 'Ana', NULL, NULL, NULL); DELETE FROM login WHERE name = 'ana'");
+    let taken = db.sql_as("identity_panel", "INSERT INTO unix_group (gid, name) VALUES (1000001, 'ana')").failure();
+    assert!(taken.stderr.contains("this gid is retired"), "{taken}");
+    mosh.identityctl(["login", "restore", "ana"]).success();
+    assert_eq!(db.sql("SELECT uid, gid FROM login WHERE name = 'ana'"), "1000001\t1000001");
+    assert_eq!(db.sql("SELECT count(*) FROM retired_id"), "0");
+    let key = "INSERT INTO ssh_key (uid, line, fingerprint) SELECT 1000001, 'ssh-ed25519 AAAA', concat('SHA256:', lpad(seq, 43, '0')) FROM";
+    db.sql(&format!("{key} seq_1_to_100"));
+    let refused = db.try_sql(&format!("{key} seq_101_to_101")).failure();
+    assert!(refused.stderr.contains("the login has 100 keys: remove one first"), "{refused}");
+}
+
+#[test]
 fn an_open_transaction_blocks_nobody_and_is_not_missed() {
     scene!(mosh, db);
     db.sql("CALL new_login('ana', 'Ana', NULL, NULL, NULL); CALL new_login('bea', 'Bea', NULL, NULL, NULL); CALL number_changes()");

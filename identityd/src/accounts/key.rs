@@ -18,6 +18,9 @@ pub use files_only::files_only;
 /// Longest line that is kept; sshd takes 8 KiB of base64 for an RSA key of 16,384 bits.
 const MAX_LINE: usize = 16_384;
 
+/// So many keys a login may have: all of them are one answer to sshd. The SQL directories hold it by a trigger.
+pub const MAX_KEYS: usize = 100;
+
 /// A line of authorized_keys(5) that sshd would take.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuthorizedKey {

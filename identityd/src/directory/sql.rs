@@ -8,6 +8,7 @@ use schema::id::{GroupId, UserId};
 use schema::name::LoginName;
 use schema::record::{Aging, Group, Login, Status};
 
+use crate::accounts::key::MAX_KEYS;
 use crate::directory::{Entry, Kind, Quarantined};
 
 /// A row of a database, by the names of its columns.
@@ -31,6 +32,17 @@ pub(crate) fn login(row: &impl Columns) -> Entry<Login> {
 pub(crate) fn group(row: &impl Columns) -> Entry<Group> {
     let parsed = first(row, "gid").and_then(|()| parse_group(row));
     parsed.map_or_else(|reason| quarantined(row, Kind::Group, "gid", reason), Entry::Valid)
+}
+
+/// The rows of keys that are served: at most [`MAX_KEYS`], the oldest. A login does not decide how much memory its answer takes.
+pub(crate) fn bounded_keys<'r, T>(login: &LoginName, rows: &'r [T]) -> impl Iterator<Item = &'r T> + use<'r, T> {
+    if rows.len() > MAX_KEYS {
+        tracing::warn!(
+            %login,
+            "more than {MAX_KEYS} ssh keys: only the oldest are served; remove some with identityctl key remove"
+        );
+    }
+    rows.iter().take(MAX_KEYS)
 }
 
 /// The keys of the tables forbid two entries of one name or id. In a file from which a foreign program has taken them, the row that was there first

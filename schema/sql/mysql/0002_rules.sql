@@ -82,6 +82,16 @@ CREATE DEFINER = 'identity_owner'@'localhost' TRIGGER group_member_update BEFORE
 CREATE DEFINER = 'identity_owner'@'localhost' TRIGGER login_capability_update BEFORE UPDATE ON login_capability FOR EACH ROW
     CALL refuse('a login_capability is inserted and deleted, not updated');
 
+-- All keys of a login are one answer to sshd.
+CREATE DEFINER = 'identity_owner'@'localhost' TRIGGER ssh_key_insert BEFORE INSERT ON ssh_key FOR EACH ROW BEGIN
+    DECLARE keys_there BIGINT;
+    -- Not inside IF: it would lock what it reads when the binary log has statements.
+    SELECT count(*) INTO keys_there FROM ssh_key WHERE uid = NEW.uid;
+    IF keys_there >= 100 THEN
+        CALL refuse('the login has 100 keys: remove one first');
+    END IF;
+END;
+
 CREATE DEFINER = 'identity_owner'@'localhost' TRIGGER ssh_key_update BEFORE UPDATE ON ssh_key FOR EACH ROW BEGIN
     IF NEW.uid <> OLD.uid OR NEW.id <> OLD.id THEN
         CALL refuse('the login of a key never changes: delete it and insert it anew');

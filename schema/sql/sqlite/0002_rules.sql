@@ -173,6 +173,8 @@ CREATE TRIGGER ssh_key_insert BEFORE INSERT ON ssh_key BEGIN
     SELECT RAISE(ABORT, 'there is no login of this uid') WHERE NOT EXISTS (SELECT 1 FROM login WHERE uid = NEW.uid);
     SELECT RAISE(ABORT, 'the login has this key already')
     WHERE EXISTS (SELECT 1 FROM ssh_key WHERE uid = NEW.uid AND fingerprint = NEW.fingerprint);
+    -- All keys of a login are one answer to sshd.
+    SELECT RAISE(ABORT, 'the login has 100 keys: remove one first') WHERE (SELECT count(*) FROM ssh_key WHERE uid = NEW.uid) >= 100;
 END;
 
 CREATE TRIGGER ssh_key_update BEFORE UPDATE ON ssh_key BEGIN

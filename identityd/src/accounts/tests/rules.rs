@@ -170,3 +170,20 @@ async fn what_a_panel_does_with_plain_sql_is_done_right() {
     assert_eq!(world.ask(left).await, "0 1 group lucia,login lucia");
     assert_eq!(world.ask("SELECT count(*) || '' FROM pragma_foreign_key_check").await, "0");
 }
+
+#[tokio::test]
+async fn a_login_has_a_hundred_keys_and_no_more() {
+    let world = peopled().await;
+    let key = |number: u32| {
+        format!(
+            "INSERT INTO ssh_key (uid, line, fingerprint) VALUES (1000001, 'ssh-ed25519 AAAA', 'SHA256:{number:043}')"
+        )
+    };
+    for number in 0..100 {
+        world.sql(&key(number)).await.unwrap();
+    }
+    let refusal = world.sql(&key(100)).await.unwrap_err();
+    assert!(refusal.contains("the login has 100 keys: remove one first"), "{refusal}");
+    world.sql("DELETE FROM ssh_key WHERE id = 1").await.unwrap();
+    world.sql(&key(100)).await.unwrap();
+}

@@ -129,7 +129,7 @@ impl Queries {
                  AND NOT EXISTS (SELECT 1 FROM login_capability AS c WHERE c.uid = l.uid AND c.capability = 'shell')")?,
             many: Some(Many { sizes: SIZES.iter().map(|size| ManyOf::of(*size)).collect::<Result<_, _>>()? }),
             ssh_keys: Some(own(
-                "SELECT k.id, k.line, k.added FROM login AS l JOIN ssh_key AS k ON k.uid = l.uid WHERE l.name = :name ORDER BY k.id",
+                "SELECT k.id, k.line, k.added FROM login AS l JOIN ssh_key AS k ON k.uid = l.uid WHERE l.name = :name ORDER BY k.id LIMIT 101",
             )?),
             password_hash: own("CALL password_hash(:name)")?,
             set_password: Some(own("CALL set_password(:name, :old, :new, :today)")?),

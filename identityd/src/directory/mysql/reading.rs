@@ -17,7 +17,7 @@ use super::stock::MysqlStock;
 use super::{FeedQueries, MysqlDirectory};
 use crate::accounts::key::AuthorizedKey;
 use crate::directory::fleet::{HostName, HostReport, Reported};
-use crate::directory::sql::{Columns, group, login};
+use crate::directory::sql::{Columns, bounded_keys, group, login};
 use crate::directory::{Changes, Directory, DirectoryError, Entry, MAX_CURSOR, NamedLogin, Stock};
 
 /// Logins in one question.
@@ -133,7 +133,7 @@ impl Directory for MysqlDirectory {
             return Ok(Vec::new());
         }
         let rows = self.look(query, &[("name", Value::Text(name.as_str()))]).await?;
-        Ok(rows.iter().filter_map(|row| key(name, row)).collect())
+        Ok(bounded_keys(name, &rows).filter_map(|row| key(name, row)).collect())
     }
 
     async fn password_hash(&self, name: &LoginName) -> Result<Option<PasswordHash>, DirectoryError> {

@@ -16,6 +16,7 @@ use super::stock::SqliteStock;
 use super::{SqliteDirectory, history};
 use crate::accounts::key::AuthorizedKey;
 use crate::directory::fleet::Reported;
+use crate::directory::sql::bounded_keys;
 use crate::directory::{Change, Changes, Directory, DirectoryError, Entry, Kind, Stock};
 
 #[async_trait]
@@ -81,12 +82,13 @@ impl Directory for SqliteDirectory {
     async fn ssh_keys(&self, name: &LoginName) -> Result<Vec<SshKey>, DirectoryError> {
         let query = sqlx::query(select_login!(
             also ", k.id, k.line, k.fingerprint, k.added",
-            "JOIN ssh_key AS k ON k.uid = l.uid WHERE l.rowid = (SELECT min(rowid) FROM login WHERE name = ?1) ORDER BY k.id"
+            "JOIN ssh_key AS k ON k.uid = l.uid WHERE l.rowid = (SELECT min(rowid) FROM login WHERE name = ?1) ORDER BY k.id LIMIT 101"
         ))
         .bind(name.as_str());
         let rows = self.database(query.fetch_all(self.reader()).await)?;
         // A quarantined login does not enter with a key either.
-        Ok(rows.iter().filter(|row| matches!(login(*row), Entry::Valid(_))).filter_map(|row| key(name, row)).collect())
+        let served = bounded_keys(name, &rows).filter(|row| matches!(login(*row), Entry::Valid(_)));
+        Ok(served.filter_map(|row| key(name, row)).collect())
     }
 
     async fn password_hash(&self, name: &LoginName) -> Result<Option<PasswordHash>, DirectoryError> {
