@@ -85,6 +85,7 @@ fn each_user_is_refused_what_it_must_not_do() {
         ("identity_authentication", "SELECT password_hash FROM login"),
         ("identity_authentication", "SELECT name FROM unix_group"),
         ("identity_authentication", "CALL number_changes()"),
+        ("identity_authentication", "CALL reset_password('ana', '$6$salt$new', 20000)"),
         ("identity_panel", "SELECT password_hash FROM login"),
         ("identity_panel", "DELETE FROM retired_id"),
         ("identity_panel", "UPDATE retired_id SET released = 1"),

@@ -5,17 +5,39 @@
 CREATE DEFINER = 'identity_owner'@'localhost' PROCEDURE password_hash (IN login_name VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin) READS SQL DATA SQL SECURITY DEFINER
     SELECT login.password_hash FROM login WHERE name = login_name;
 
--- A row: there, whether there is such a login; stored, whether the hash was still old_hash (NULL: whatever it was) and is new_hash now.
+-- Stores a hash in the place of old_hash, which its owner has just verified: never over one that no password matches (locked with !, or *), and not for a locked login.
+-- A row: there, whether there is such a login; stored, whether the hash was still old_hash and is new_hash now.
 CREATE DEFINER = 'identity_owner'@'localhost' PROCEDURE set_password (IN login_name VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin, IN old_hash VARCHAR(400) CHARACTER SET ascii COLLATE ascii_bin, IN new_hash VARCHAR(400) CHARACTER SET ascii COLLATE ascii_bin, IN today INT)
     MODIFIES SQL DATA SQL SECURITY DEFINER BEGIN
     DECLARE found BIGINT DEFAULT NULL;
     DECLARE stored TINYINT DEFAULT 0;
-    SELECT uid INTO found FROM login WHERE name = login_name AND (old_hash IS NULL OR login.password_hash = old_hash) FOR UPDATE;
-    IF found IS NOT NULL THEN
+    DECLARE state VARCHAR(16) CHARACTER SET ascii COLLATE ascii_bin;
+    IF old_hash IS NULL THEN
+        CALL refuse('the old password is missing: an administrator sets one without it (identityctl login passwd)');
+    END IF;
+    SELECT uid, status INTO found, state FROM login WHERE name = login_name AND login.password_hash = old_hash FOR UPDATE;
+    IF found IS NOT NULL AND (old_hash REGEXP '^[!*]' OR state <> 'active') THEN
+        CALL refuse('the login is locked or has no password: an administrator sets one (identityctl login passwd)');
+    ELSEIF found IS NOT NULL THEN
         UPDATE login SET login.password_hash = new_hash, last_change = today WHERE uid = found;
         SET stored = 1;
     END IF;
     SELECT EXISTS (SELECT 1 FROM login WHERE name = login_name) AS `there`, stored;
+END;
+
+-- Root's passwd on a server: whatever the hash was, but never over one that is locked with !. Granted to nobody but identity_admin: who may call it sets the
+-- password of every login (docs/mysql.md, Trust).
+CREATE DEFINER = 'identity_owner'@'localhost' PROCEDURE reset_password (IN login_name VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin, IN new_hash VARCHAR(400) CHARACTER SET ascii COLLATE ascii_bin, IN today INT)
+    MODIFIES SQL DATA SQL SECURITY DEFINER BEGIN
+    DECLARE found BIGINT DEFAULT NULL;
+    DECLARE old_hash VARCHAR(400) CHARACTER SET ascii COLLATE ascii_bin;
+    SELECT uid, login.password_hash INTO found, old_hash FROM login WHERE name = login_name FOR UPDATE;
+    IF old_hash LIKE '!%' THEN
+        CALL refuse('the password is locked with !: an administrator sets another (identityctl login passwd)');
+    ELSEIF found IS NOT NULL THEN
+        UPDATE login SET login.password_hash = new_hash, last_change = today WHERE uid = found;
+    END IF;
+    SELECT found IS NOT NULL AS `there`, found IS NOT NULL AS stored;
 END;
 
 CREATE USER IF NOT EXISTS 'identity_panel'@'%' ACCOUNT LOCK;

@@ -35,6 +35,8 @@ pub(super) struct Queries {
     pub(super) ssh_keys: Option<Query>,
     pub(super) password_hash: Query,
     pub(super) set_password: Option<Query>,
+    /// A password without the old one, where that is a question of its own.
+    pub(super) reset_password: Option<Query>,
     pub(super) feed: FeedQueries,
 }
 
@@ -133,6 +135,7 @@ impl Queries {
             )?),
             password_hash: own("CALL password_hash(:name)")?,
             set_password: Some(own("CALL set_password(:name, :old, :new, :today)")?),
+            reset_password: Some(own("CALL reset_password(:name, :new, :today)")?),
             feed: FeedQueries::Own {
                 state: own(
                     "SELECT generation, identity, (SELECT count(*) FROM (SELECT seq FROM touched LIMIT 1) AS t) AS pending, \
@@ -172,6 +175,7 @@ impl Queries {
             ssh_keys: optional("ssh_keys", configured.ssh_keys.as_ref(), &["name"])?,
             password_hash: parse("password_hash", &configured.password_hash, &["name"])?,
             set_password: optional("set_password", configured.set_password.as_ref(), &["name", "old", "new", "today"])?,
+            reset_password: None,
             feed,
         })
     }

@@ -23,6 +23,9 @@ use crate::directory::{Changes, Directory, DirectoryError, Entry, MAX_CURSOR, Na
 /// Logins in one question.
 const MOST: usize = 128;
 
+/// What root reads where this server may not reset passwords.
+const NO_RESET: &str = "this server may not set a password without the old one; use identityctl login passwd, or grant EXECUTE on reset_password (docs/mysql.md, Trust)";
+
 impl MysqlDirectory {
     async fn look(&self, query: &Query, values: &[(&str, Value<'_>)]) -> Result<Vec<MySqlRow>, DirectoryError> {
         self.inner.ask(Role::Reader, query, values).await
@@ -149,7 +152,12 @@ impl Directory for MysqlDirectory {
         new: &PasswordHash,
         today: Date,
     ) -> Result<Generation, DirectoryError> {
-        let Some(query) = &self.inner.queries.set_password else {
+        // Without an old hash it is root's reset, a right of its own (`docs/mysql.md`, Trust).
+        let query = match (old, &self.inner.queries.reset_password) {
+            (None, Some(reset)) => Some(reset),
+            _ => self.inner.queries.set_password.as_ref(),
+        };
+        let Some(query) = query else {
             return Err(DirectoryError::Refused("passwords are changed in the panel, not here".into()));
         };
         let at = self.inner.find_primary().await?;
@@ -160,7 +168,12 @@ impl Directory for MysqlDirectory {
             ("new", Value::Text(new.expose())),
             ("today", number(today.days())),
         ];
-        let rows = node.write(Role::Authentication, query, &values).await?;
+        let rows = match node.write(Role::Authentication, query, &values).await {
+            Err(DirectoryError::Damaged { reason, .. }) if old.is_none() && reason.contains("reset_password") => {
+                return Err(DirectoryError::Refused(NO_RESET.into()));
+            }
+            rows => rows?,
+        };
         let said = |row: &MySqlRow, column: &str| row.number(column) == Ok(Some(1));
         let (there, stored) = match rows.first() {
             Some(row) => (said(row, "there"), said(row, "stored")),
