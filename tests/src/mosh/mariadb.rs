@@ -48,7 +48,7 @@ impl MariaDb<'_> {
                      exec mariadbd --no-defaults --user=mysql --datadir=/srv/mysql/{number} --socket={} --port={} --bind-address=127.0.0.1 \\
                          --pid-file=/run/mysqld/{number}.pid --server-id={number} --log-bin=bin --binlog-format=ROW --log-slave-updates \\
                          --gtid-strict-mode=1 --skip-name-resolve --innodb-buffer-pool-size=64M --innodb-flush-log-at-trx-commit=2 \\
-                         --innodb-lock-wait-timeout=120' >>/var/log/mariadb-{number}.log 2>&1 </dev/null &
+                         --innodb-lock-wait-timeout=120 --idle-transaction-timeout=300' >>/var/log/mariadb-{number}.log 2>&1 </dev/null &
                  until test -s /run/mysqld/{number}.own; do :; done",
                 self.socket(),
                 self.port()

@@ -25,7 +25,7 @@ use sqlx::mysql::{MySqlPool, MySqlRow};
 pub use check::Checked;
 pub(crate) use error::translate;
 use feed::State;
-use node::{Node, Role, options};
+use node::{Node, Patience, Role, options};
 use noticed::Noticed;
 use queries::{FeedQueries, Queries, Query, Value};
 
@@ -84,6 +84,7 @@ impl MysqlDirectory {
         let password = secret::read(file).map_err(unusable)?;
         // identityctl does without: it reads and stores hashes as the administrator.
         let authentication = secret::read(&config.authentication_password_file);
+        let patience = if user == config.admin_user { Patience::OfServer } else { Patience::Short };
         let authentication = if user == config.admin_user {
             authentication.unwrap_or_default()
         } else {
@@ -93,7 +94,7 @@ impl MysqlDirectory {
             let address = Address::parse(server).map_err(unusable)?;
             let reader = options(&config, &address, user, &password);
             let authentication = options(&config, &address, &config.authentication_user, &authentication);
-            Ok(Node::new(&config, server, reader, authentication))
+            Ok(Node::new(&config, server, reader, authentication, patience))
         };
         let nodes = config.servers.iter().map(node).collect::<Result<Vec<_>, DirectoryError>>()?;
         let servers = Servers::new(config.servers.clone(), config.server_timeout.0);

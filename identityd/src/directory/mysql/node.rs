@@ -28,11 +28,21 @@ pub(crate) enum Role {
     Authentication,
 }
 
+/// How long a statement waits for a lock of somebody else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Patience {
+    /// identityd: 2 s, less than its `timeout`. A numbering that was abandoned would wait on in the server, and the next one beside it.
+    Short,
+    /// identityctl: as long as the server says (50 s).
+    OfServer,
+}
+
 /// A server.
 #[derive(Debug)]
 pub(crate) struct Node {
     pub(super) name: String,
     options: MySqlConnectOptions,
+    patience: Patience,
     reader: MySqlPool,
     authentication: MySqlPool,
     /// The newest generation that it has shown.
@@ -46,6 +56,7 @@ impl Node {
         server: &str,
         reader: MySqlConnectOptions,
         authentication: MySqlConnectOptions,
+        patience: Patience,
     ) -> Self {
         let limit = config.server_timeout.0;
         let pool = |options: MySqlConnectOptions, most: u32| {
@@ -55,7 +66,7 @@ impl Node {
                 .idle_timeout(IDLE)
                 .max_lifetime(4 * IDLE)
                 .test_before_acquire(false)
-                .after_connect(|connection, _| Box::pin(prepare(connection)))
+                .after_connect(move |connection, _| Box::pin(prepare(connection, patience)))
                 .connect_lazy_with(options)
         };
         Self {
@@ -63,6 +74,7 @@ impl Node {
             reader: pool(reader.clone(), READERS),
             authentication: pool(authentication, AUTHENTICATORS),
             options: reader,
+            patience,
             shown: AtomicU64::new(0),
             limit,
         }
@@ -135,7 +147,7 @@ impl Node {
     pub(super) async fn connect(&self) -> Result<MySqlConnection, DirectoryError> {
         let connect = async {
             let mut connection = self.options.connect().await?;
-            prepare(&mut connection).await?;
+            prepare(&mut connection, self.patience).await?;
             Ok::<_, sqlx::Error>(connection)
         };
         match tokio::time::timeout(self.limit, connect).await {
@@ -208,11 +220,14 @@ pub(super) fn options(config: &MysqlConfig, address: &Address, user: &str, passw
 }
 
 /// A group may have 100,000 members (MySQL 8 cuts GROUP_CONCAT at 1024 bytes). What we have abandoned must not run for ever; MySQL has another name for it.
-async fn prepare(connection: &mut MySqlConnection) -> Result<(), sqlx::Error> {
+async fn prepare(connection: &mut MySqlConnection, patience: Patience) -> Result<(), sqlx::Error> {
     connection
         .execute("SET SESSION group_concat_max_len = 67108864 /*M!, max_statement_time = 120 */ /*!80000 , max_execution_time = 120000 */")
-        .await
-        .map(drop)
+        .await?;
+    if patience == Patience::Short {
+        connection.execute("SET SESSION innodb_lock_wait_timeout = 2").await?;
+    }
+    Ok(())
 }
 
 /// A connection in use. Dropped in the middle of a question it is closed at once: given back it would first have to read an answer that a stalled server

@@ -131,13 +131,25 @@ impl SchemaConnection {
             .map_err(|error| translate(&self.server, &error))?;
         let format = text(&row, "format");
         let logs = row.try_get_unchecked::<i64, _>("log_bin").unwrap_or(0) == 1;
-        Ok(if logs && format != "ROW" {
-            vec![format!(
+        let mut found = Vec::new();
+        if logs && format != "ROW" {
+            found.push(format!(
                 "binlog_format is {format}: a transaction that stays open can hold up others that delete or rename; set binlog_format = ROW in my.cnf"
-            )]
-        } else {
-            Vec::new()
-        })
+            ));
+        }
+        // MariaDB's; MySQL has no such limit.
+        let query = "SHOW GLOBAL VARIABLES LIKE 'idle_transaction_timeout'";
+        let rows = sqlx::query(query)
+            .fetch_all(&mut self.connection)
+            .await
+            .map_err(|error| translate(&self.server, &error))?;
+        if rows.first().is_some_and(|row| text(row, "Value") == "0") {
+            found.push(
+                "idle_transaction_timeout is 0: a connection that forgets its transaction keeps its locks for ever; set idle_transaction_timeout = 300 in my.cnf"
+                    .into(),
+            );
+        }
+        Ok(found)
     }
 
     /// Two columns, grouped by the first.
