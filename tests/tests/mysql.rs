@@ -79,6 +79,7 @@ fn each_user_is_refused_what_it_must_not_do() {
         ("identityd", "SELECT * FROM login"),
         ("identityd", "CALL password_hash('ana')"),
         ("identityd", "UPDATE login SET gecos = 'x'"),
+        ("identityd", "CALL fleet_forget('web1')"),
         ("identityd", "DELETE FROM touched"),
         ("identityd", "INSERT INTO `change` VALUES (99, 1, 'login', 'x', 5)"),
         ("identity_authentication", "SELECT uid FROM login"),

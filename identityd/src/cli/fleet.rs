@@ -8,8 +8,11 @@ use serde_json::json;
 use super::args::FleetCommand;
 use super::output::Output;
 use super::questions::unexpected;
+use super::session::{chosen, with_accounts};
 use super::{CliError, Exit};
 use crate::client::{Client, ClientError};
+use crate::config::DirectoryConfig;
+use crate::directory::fleet::HostName;
 use crate::fleet::{Fleet, HostLine};
 
 /// A generation above this is no count of changes: LDAP's are microseconds since 1970, and this is the year 1973.
@@ -55,6 +58,15 @@ fn show(output: &Output) -> Result<Exit, CliError> {
 }
 
 fn forget(output: &Output, host: String) -> Result<Exit, CliError> {
+    // In MySQL identityd's account may not: a server that is not trusted would take others off the list.
+    if let DirectoryConfig::Mysql(_) = chosen()? {
+        let name: HostName = host.parse().map_err(CliError::Refused)?;
+        if !with_accounts(async |accounts| Ok(accounts.directory().forget_host(&name).await?))? {
+            return Err(CliError::Refused(format!("no host {name} is on the list; see identityctl fleet")));
+        }
+        output.show(&json!({ "forgotten": host }), |_| format!("{host} is off the list.\n"))?;
+        return Ok(Exit::Ok);
+    }
     match Client::new().within(FORGET_LIMIT).ask(&Request::ForgetHost { host: host.clone() })? {
         Reply::Done => output.show(&json!({ "forgotten": host }), |_| format!("{host} is off the list.\n"))?,
         other => return Err(unexpected(other)),

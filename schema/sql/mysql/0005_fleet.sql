@@ -33,6 +33,5 @@ CREATE DEFINER = 'identity_owner'@'localhost' PROCEDURE fleet_forget (IN its_hos
 
 GRANT SELECT ON fleet TO 'identityd'@'%';
 GRANT EXECUTE ON PROCEDURE fleet_report TO 'identityd'@'%';
-GRANT EXECUTE ON PROCEDURE fleet_forget TO 'identityd'@'%';
 GRANT SELECT ON fleet TO 'identity_panel'@'%';
 GRANT EXECUTE ON PROCEDURE fleet_forget TO 'identity_panel'@'%';

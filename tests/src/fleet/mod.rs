@@ -67,7 +67,8 @@ impl Fleet {
             mosh.write("/etc/identityd/identityd.toml", &old.replace("type = \"sqlite\"\n", &section));
             for (path, text) in &files {
                 mosh.write(path, text);
-                mosh.sh(&format!("chown root:identityd {path}; chmod 0640 {path}")).success();
+                let mode = if path.contains("admin") { "0600" } else { "0640" };
+                mosh.sh(&format!("chown root:identityd {path}; chmod {mode} {path}")).success();
             }
             mosh.daemon().launch();
             fleet.hosts.push(mosh);

@@ -82,7 +82,11 @@ impl Server {
                 "type = \"mysql\"\nservers = [\"/srv/shared/mysql.sock\"]\ndatabase = \"identity\"\n\
                  password_file = \"/etc/identityd/reader\"\nauthentication_password_file = \"/etc/identityd/authentication\"\n"
                     .into(),
-                vec![("/etc/identityd/reader", PASSWORD), ("/etc/identityd/authentication", PASSWORD)],
+                vec![
+                    ("/etc/identityd/reader", PASSWORD),
+                    ("/etc/identityd/authentication", PASSWORD),
+                    ("/etc/identityd/mysql-admin.password", PASSWORD),
+                ],
             ),
             Kind::Slapd => (
                 format!(
@@ -188,7 +192,7 @@ impl Server {
                 .success();
         }
         let mut text = String::new();
-        for user in ["identityd", "identity_authentication"] {
+        for user in ["identityd", "identity_authentication", "identity_admin"] {
             let _ = writeln!(text, "ALTER USER '{user}'@'%' IDENTIFIED BY '{PASSWORD}' ACCOUNT UNLOCK;");
         }
         text.push_str("START TRANSACTION;\n");
