@@ -27,6 +27,7 @@ fn a_missing_directory_is_not_created_by_accident() {
     assert!(!mosh.exists(DB));
     mosh.identityctl(["init"]).success();
     mosh.identityctl(["init"]).success();
+    mosh.identityctl(["directory", "check"]).success();
     assert_eq!(mosh.sh(&format!("stat -c '%a %U' {DB}")).success().text(), "600 identityd");
 }
 

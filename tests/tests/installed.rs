@@ -52,6 +52,29 @@ fn set_up_can_be_undone_to_the_byte() {
 }
 
 #[test]
+fn a_machine_whose_directory_is_on_a_server_is_wired_and_gets_no_file() {
+    const CONFIG: &str = "/etc/identityd/identityd.toml";
+    const FILE: &str = "/var/lib/identityd/directory.db";
+    let mysql = "type = \"mysql\"\nservers = [\"db.example.org\"]\n";
+    let ldap = "type = \"ldap\"\nservers = [\"ldaps://ldap.example.org\"]\nbase = \"dc=example,dc=org\"\n";
+    for (directory, told) in [(mysql, "identityctl schema apply"), (ldap, "tree.ldif")] {
+        let mosh = boot!(Mosh::builder().without_daemon());
+        mosh.run(["/usr/lib/identityd/setup", "disable"]).success();
+        mosh.sh(&format!("rm -f {FILE}*")).success();
+        let old = mosh.read(CONFIG);
+        assert!(old.contains("type = \"sqlite\"\n"), "{old}");
+        mosh.write(CONFIG, &old.replace("type = \"sqlite\"\n", directory));
+        let wired = mosh.run(["/usr/lib/identityd/setup", "enable"]).success();
+        assert!(wired.stdout.contains(told) && wired.stdout.contains("nothing to create on this host"), "{wired}");
+        assert!(mosh.read("/etc/nsswitch.conf").contains("mayfirst"));
+        assert!(!mosh.exists(FILE));
+        assert!(mosh.identityctl(["init", "--json"]).success().stdout.contains("\"generation\": null"));
+        let doctor = mosh.identityctl(["doctor"]);
+        assert!(!doctor.stdout.contains(FILE), "{doctor}");
+    }
+}
+
+#[test]
 fn a_module_that_libc_cannot_load_is_not_wired() {
     let mosh = boot!(Mosh::builder().without_daemon());
     mosh.run(["/usr/lib/identityd/setup", "disable"]).success();

@@ -42,6 +42,7 @@ fn sound(mosh: &Mosh) {
         serde_json::from_str(&report.stdout).unwrap_or_else(|error| panic!("{error}: {report}"));
     let found = report["findings"].as_array().expect("a list").iter().find(|one| one["check"] == "directory");
     assert_eq!(found.expect("a finding")["severity"], "ok", "{report:#}");
+    mosh.identityctl(["directory", "check"]).success();
 }
 
 #[test]

@@ -1,6 +1,6 @@
-//! What administrators do with the directory: rules and transactions for memberships, logins, groups and keys.
+//! What administrators do with the directory: rules for memberships, logins, groups and keys.
 //!
-//! Every operation is one transaction and returns the generation that it made. What the database refuses anyway is refused here first, with the
+//! Every operation is one transaction, in LDAP a sequence of writes that an interruption cannot harm (`docs/directory.md`), and returns the generation that it made. What the database refuses anyway is refused here first, with the
 //! names that a constant text in a trigger cannot carry. Plain SQL by a panel obeys the same rules (`docs/directory.md`).
 
 pub mod copy;

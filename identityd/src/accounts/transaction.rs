@@ -1,4 +1,4 @@
-//! One operation, one transaction: everything that an operation asks and writes is of one moment, and dropping it half-way leaves nothing.
+//! One operation, in SQL one transaction: everything that it asks and writes is of one moment, and dropping it half-way leaves nothing. In LDAP each write stands by itself, in an order that an interruption cannot harm.
 
 use std::ops::{Deref, DerefMut};
 

@@ -32,6 +32,7 @@ use clap::Parser;
 use self::args::{Cli, Command};
 pub use self::error::{CliError, Exit};
 use self::output::Output;
+use self::session::Created;
 
 /// Runs the tool with the arguments of this process.
 #[must_use]
@@ -74,9 +75,17 @@ fn run(command: Command, output: &Output) -> Result<Exit, CliError> {
 }
 
 fn init(output: &Output) -> Result<Exit, CliError> {
-    let (path, generation) = session::create()?;
-    output.show(&serde_json::json!({"directory": path, "generation": generation}), |_| {
-        format!("The directory {} is there (generation {generation}).\n", path.display())
-    })?;
+    match session::create()? {
+        Created::Embedded(path, generation) => {
+            output.show(&serde_json::json!({"directory": path, "generation": generation}), |_| {
+                format!("The directory {} is there (generation {generation}).\n", path.display())
+            })?;
+        }
+        Created::Elsewhere(place, how) => {
+            output.show(&serde_json::json!({"directory": place, "generation": null}), |_| {
+                format!("The directory is {}: nothing to create on this host; {how}.\n", output::printable(&place))
+            })?;
+        }
+    }
     Ok(Exit::Ok)
 }

@@ -53,22 +53,33 @@ pub(super) fn for_administrators(config: &LdapConfig) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Creates the embedded directory if it is missing.
-pub(super) fn create() -> Result<(PathBuf, Generation), CliError> {
-    let path = match chosen()? {
-        DirectoryConfig::Sqlite { path, .. } => path,
+/// Where the directory is, and what `init` has to do with it.
+pub(super) enum Created {
+    /// The embedded one is there, new or as it was.
+    Embedded(PathBuf, Generation),
+    /// On a server, where nothing is made from here; how it is made there.
+    Elsewhere(String, &'static str),
+}
+
+/// Creates the embedded directory if it is missing. Every host of a fleet is set up so, also those whose directory is on a server: that is no error.
+pub(super) fn create() -> Result<Created, CliError> {
+    let chosen = chosen()?;
+    let path = match &chosen {
+        DirectoryConfig::Sqlite { path, .. } => path.clone(),
+        DirectoryConfig::Mysql(config) if config.queries.is_some() => {
+            return Ok(Created::Elsewhere(chosen.location(), "its tables are somebody else's (docs/mysql.md)"));
+        }
         DirectoryConfig::Mysql(_) => {
-            return Err(CliError::Refused(format!(
-                "{} says [directory] type = \"mysql\": its tables are made with `identityctl schema apply`",
-                schema::paths::CONFIG
-            )));
+            return Ok(Created::Elsewhere(
+                chosen.location(),
+                "its tables are made once, with `identityctl schema apply` (docs/mysql.md)",
+            ));
         }
         DirectoryConfig::Ldap(_) => {
-            return Err(CliError::Refused(format!(
-                "{} says [directory] type = \"ldap\": its first entries are loaded from {} (docs/directory.md)",
-                schema::paths::CONFIG,
-                "/usr/share/identityd/ldap/tree.ldif"
-            )));
+            return Ok(Created::Elsewhere(
+                chosen.location(),
+                "its first entries are loaded once, from /usr/share/identityd/ldap/tree.ldif (README.md there)",
+            ));
         }
     };
     let generation = with_file(
@@ -76,7 +87,7 @@ pub(super) fn create() -> Result<(PathBuf, Generation), CliError> {
         async || Ok(SqliteDirectory::create(&path).await?.into()),
         async |accounts: &Accounts| Ok(accounts.directory().generation().await?),
     )?;
-    Ok((path, generation))
+    Ok(Created::Embedded(path, generation))
 }
 
 /// The directory of the configuration. Without a file it is the embedded one, as identityd's package brings it.

@@ -6,11 +6,12 @@ use serde_json::json;
 
 use super::args::{DirectoryCommand, SchemaArgs, SchemaCommand, SchemaKind};
 use super::output::Output;
+use super::session::{chosen, with_accounts};
 use super::{CliError, Exit};
-use crate::accounts::AccountsError;
+use crate::accounts::{Accounts, AccountsError};
 use crate::config::{DirectoryConfig, Loaded, MysqlConfig};
-use crate::directory::mysql::MysqlDirectory;
 use crate::directory::mysql::tables::{SchemaConnection, script};
+use crate::directory::mysql::{Checked, MysqlDirectory};
 
 pub(super) fn run(output: &Output, command: SchemaCommand) -> Result<Exit, CliError> {
     match command {
@@ -42,20 +43,22 @@ pub(super) fn directory(output: &Output, command: &DirectoryCommand) -> Result<E
     if let DirectoryCommand::Copy(args) = command {
         return super::copy::run(output, args);
     }
-    let DirectoryConfig::Mysql(config) = load()?.config.directory else {
-        return Err(CliError::Refused(
-            "this check is for type = \"mysql\"; for the configured directory use: identityctl doctor".into(),
-        ));
+    let checked = match chosen()? {
+        DirectoryConfig::Mysql(config) => block_on(async {
+            let directory = MysqlDirectory::open(*config).map_err(AccountsError::from)?;
+            let checked = directory.check().await;
+            directory.close().await;
+            Ok(checked)
+        })?,
+        // One question: is all of it whole?
+        DirectoryConfig::Sqlite { .. } | DirectoryConfig::Ldap(_) => {
+            let wrong = with_accounts(async |accounts: &Accounts| Ok(accounts.store().check().await?))?;
+            vec![Checked { query: "whole", wrong, absent: Vec::new() }]
+        }
     };
-    let checked = block_on(async {
-        let directory = MysqlDirectory::open(*config).map_err(AccountsError::from)?;
-        let checked = directory.check().await;
-        directory.close().await;
-        Ok(checked)
-    })?;
     let wrong = checked.iter().any(|one| !one.wrong.is_empty());
     output.show(&json!({ "ok": !wrong, "queries": checked }), |output| {
-        let row = |one: &crate::directory::mysql::Checked| {
+        let row = |one: &Checked| {
             let state = if one.wrong.is_empty() { "ok".to_owned() } else { one.wrong.join("; ") };
             vec![one.query.to_owned(), state, one.absent.join(", ")]
         };

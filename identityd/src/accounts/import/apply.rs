@@ -1,4 +1,4 @@
-//! Writing a plan: one transaction.
+//! Writing a plan: one operation of the store. In SQL that is one transaction; in LDAP what was written stays when it is interrupted, and the next plan goes on from there.
 
 use schema::record::Membership;
 use schema::text::Gecos;
@@ -9,7 +9,7 @@ use crate::accounts::{Accounts, AccountsError, Done};
 use crate::directory::DirectoryError;
 
 impl Accounts {
-    /// Writes a plan, all of it or nothing. `progress` is called now and then with the number of steps done, of [`Plan::steps`].
+    /// Writes a plan; in SQL all of it or nothing. `progress` is called now and then with the number of steps done, of [`Plan::steps`].
     ///
     /// # Errors
     /// The directory has changed since the plan was made, refuses an entry, or does not answer. Nothing has changed then.

@@ -2,7 +2,7 @@
 //!
 //! 1. [`Files::read`] turns text into [`Candidates`]; every line becomes a candidate or a [`Finding`]. Other sources can make candidates too.
 //! 2. [`Accounts::import_plan`](super::Accounts::import_plan) compares candidates with the directory: what is new is planned, what is there stays as it is.
-//! 3. [`Accounts::import_apply`](super::Accounts::import_apply) writes the plan in one transaction. A dry run ends after the plan.
+//! 3. [`Accounts::import_apply`](super::Accounts::import_apply) writes the plan: into SQL in one transaction, into LDAP entry by entry. A dry run ends after the plan.
 
 mod apply;
 mod group;

@@ -20,7 +20,7 @@ pub use tables::{CopyArgs, DirectoryCommand, SchemaArgs, SchemaCommand, SchemaKi
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done
-  1  refused, failed, or not healthy
+  1  refused, failed, not healthy, damaged, or different
   2  wrong command line
   3  no such login, group, membership or key
   4  identityd or the directory does not answer
@@ -44,7 +44,7 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Create the empty directory on this host. Does nothing if it is there.
+    /// Create the empty embedded directory on this host. Does nothing if it is there, or if the directory is on a server.
     Init,
     /// Memberships: the organisations that pay and own.
     #[command(subcommand)]
@@ -60,7 +60,7 @@ pub enum Command {
     Key(KeyCommand),
     /// Take over logins and groups from passwd, shadow and group files. Shows the plan; changes nothing without --apply.
     ///
-    /// All or nothing: it is one transaction. What is in the directory already stays as it is there, so a second run changes nothing.
+    /// In SQL it is one transaction: all or nothing. Into LDAP what was written stays when it is interrupted, and the same command goes on from there. What is in the directory already stays as it is there, so a second run changes nothing.
     /// Exits with 5 if some lines are not taken.
     Import(ImportArgs),
     /// Write the directory as passwd, shadow and group files.

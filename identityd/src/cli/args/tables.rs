@@ -48,7 +48,10 @@ pub enum SchemaKind {
 /// The directory as a whole.
 #[derive(Debug, Subcommand)]
 pub enum DirectoryCommand {
-    /// Ask the configured directory every question once, and say what is missing in the answers. Exits with 1 if something is.
+    /// Check the configured directory and say what is wrong. Exits with 1 if something is.
+    ///
+    /// MariaDB and MySQL: asks every question of identityd once, names columns that are missing, and compares look-ups with lists on the first logins.
+    /// The embedded directory: reads the whole file. LDAP: reads every entry and says what does not fit together. Both need root.
     Check,
     /// Copy a whole directory into a new, empty one, read it back and compare everything. Exits with 1 if it is not the same.
     ///

@@ -8,13 +8,22 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use super::host::{self, Fact, Kind};
-use super::{Finding, nsswitch, pam, sshd, sudoers};
+use super::{Finding, network, nsswitch, pam, sshd, sudoers};
+use crate::cli::session::chosen;
+
+/// Where the embedded directory is by default.
+const DATABASE: &str = schema::paths::DIRECTORY_DB;
 
 /// All findings that need no daemon.
 pub(super) fn all() -> Vec<Finding> {
     let passwd = read("/etc/passwd");
+    // A configuration with a mistake is the directory's finding.
+    let directory = chosen();
     let mut findings = vec![host::check_user(&passwd)];
-    findings.extend(files(host::service_uid(&passwd)));
+    findings.extend(files(
+        host::service_uid(&passwd),
+        directory.as_ref().map_or(Some(Path::new(DATABASE)), |config| config.file()),
+    ));
     findings.push(module("libnss_mayfirst.so.2", ""));
     findings.push(module("pam_mayfirst.so", "security"));
     findings.extend(nsswitch::check(&read("/etc/nsswitch.conf")));
@@ -30,9 +39,31 @@ pub(super) fn all() -> Vec<Finding> {
     let userdbd = fs::symlink_metadata("/run/systemd/userdb/io.systemd.Multiplexer").is_ok();
     findings.extend(host::check_caches(nscd, userdbd));
     let changed = |path| fs::metadata(path).and_then(|meta| meta.modified()).ok();
-    let newest = [changed("/var/lib/identityd/directory.db"), changed("/var/lib/identityd/directory.db-wal")];
+    let newest = [changed(DATABASE), changed("/var/lib/identityd/directory.db-wal")];
     findings.push(host::check_clock(SystemTime::now(), newest.into_iter().flatten().max()));
+    // sd_booted(3). Without systemd nothing confines identityd.
+    if Path::new("/run/systemd/system").exists()
+        && let Ok(config) = directory
+    {
+        findings.extend(network::check(&config, &unit()));
+    }
     findings
+}
+
+/// identityd's unit and its drop-ins (systemd.unit(5)): of two of one name the administrator's is read, and all in the order of their names.
+fn unit() -> String {
+    const PLACES: [&str; 3] = ["/usr/lib/systemd/system", "/run/systemd/system", "/etc/systemd/system"];
+    let main = PLACES.iter().rev().find_map(|place| lossy(&Path::new(place).join("identityd.service")));
+    let mut drop_ins = BTreeMap::new();
+    for place in PLACES {
+        for entry in fs::read_dir(Path::new(place).join("identityd.service.d")).into_iter().flatten().flatten() {
+            if entry.path().extension().is_some_and(|extension| extension == "conf") {
+                drop_ins.insert(entry.file_name(), lossy(&entry.path()).unwrap_or_default());
+            }
+        }
+    }
+    let texts: Vec<String> = main.into_iter().chain(drop_ins.into_values()).collect();
+    texts.join("\n")
 }
 
 /// The uid of identityd's user.
@@ -40,8 +71,11 @@ pub(super) fn service_uid() -> Option<u32> {
     host::service_uid(&read("/etc/passwd"))
 }
 
-fn files(service_uid: Option<u32>) -> Vec<Finding> {
-    let judged = host::PATHS.iter().filter_map(|expected| host::check_path(expected, fact(expected.path), service_uid));
+/// `database`: the embedded directory's file, where there is one.
+fn files(service_uid: Option<u32>, database: Option<&Path>) -> Vec<Finding> {
+    let wanted =
+        host::PATHS.iter().filter(|expected| expected.path != DATABASE || database == Some(Path::new(DATABASE)));
+    let judged = wanted.filter_map(|expected| host::check_path(expected, fact(expected.path), service_uid));
     let mut findings: Vec<_> = judged.collect();
     if findings.is_empty() {
         findings.push(Finding::ok("files", "configuration, state and socket have their owners and modes"));

@@ -6,6 +6,7 @@ mod daemon;
 mod directory;
 mod gather;
 mod host;
+mod network;
 mod nsswitch;
 mod pam;
 mod pam_stack;

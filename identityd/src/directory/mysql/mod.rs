@@ -1,4 +1,4 @@
-//! The directory in MariaDB or MySQL, on one server or on a primary with replicas. Its page is `docs/directory.md`.
+//! The directory in MariaDB or MySQL, on one server or on a primary with replicas. Its page is `docs/mysql.md`.
 //!
 //! Look-ups and the feed are read from the nearest server that is up and not behind what was seen already; writes, and the numbering of changes, go to the primary.
 
