@@ -75,6 +75,33 @@ fn a_machine_whose_directory_is_on_a_server_is_wired_and_gets_no_file() {
 }
 
 #[test]
+fn the_installed_documentation_has_no_dead_links_and_the_manual_its_pages() {
+    const DOCS: &str = "/usr/share/doc/identityd";
+    let mosh = boot!(Mosh::builder().without_daemon());
+    for page in ["man8/identityd.8", "man8/pam_mayfirst.8", "man5/identityd.toml.5", "man1/identityctl.1"] {
+        assert!(mosh.exists(&format!("/usr/share/man/{page}")), "{page}");
+    }
+    let pages = mosh.sh(&format!("find {DOCS} /usr/share/identityd -name '*.md'")).success();
+    let mut links = 0;
+    for page in pages.text().lines() {
+        let (text, folder) = (mosh.read(page), page.rsplit_once('/').map_or("", |(folder, _)| folder));
+        for rest in text.split("](").skip(1) {
+            let target = rest.split([')', '#']).next().unwrap_or_default();
+            if !target.is_empty() && !target.contains("://") {
+                assert!(mosh.exists(&format!("{folder}/{target}")), "{page} has a link to {target}");
+                links += 1;
+            }
+        }
+    }
+    assert!(links > 30, "only {links} links in {}", pages.text());
+    for named in
+        ["docs/operations.md", "packaging/examples/red/sample.sql", "packaging/examples/froxlor/identityd.toml"]
+    {
+        assert!(mosh.exists(&format!("{DOCS}/{named}")), "{named}");
+    }
+}
+
+#[test]
 fn a_module_that_libc_cannot_load_is_not_wired() {
     let mosh = boot!(Mosh::builder().without_daemon());
     mosh.run(["/usr/lib/identityd/setup", "disable"]).success();

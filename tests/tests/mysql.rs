@@ -56,6 +56,40 @@ fn what_the_panel_writes_is_visible_at_once() {
 }
 
 #[test]
+fn a_backup_that_was_restored_is_taken_anew() {
+    scene!(mosh, db);
+    mosh.use_mariadb(&[db.socket()], "");
+    mosh.daemon().start();
+    db.sql("CALL new_login('ana', '', NULL, '*', NULL); CALL number_changes()");
+    let dump = format!("mariadb-dump --no-defaults --socket={}", db.socket());
+    mosh.sh(&format!(
+        "{dump} --single-transaction --routines --triggers --databases identity >/root/identity.sql
+         {dump} --system=users --insert-ignore >/root/users.sql"
+    ))
+    .success();
+    db.sql("CALL new_login('ben', '', NULL, '*', NULL); CALL number_changes()");
+    let known = |mosh: &Mosh, login: &str| mosh.run(["getent", "passwd", login]).status == Some(0);
+    mosh.wait_until("both are there", SOON, |mosh| known(mosh, "ana") && known(mosh, "ben"));
+    mosh.daemon().stop();
+
+    // The other server is a new one.
+    let other = mosh.mariadb(2);
+    mosh.sh(&format!(
+        "set -e; mariadb --no-defaults --socket={socket} </root/identity.sql; mariadb --no-defaults --socket={socket} </root/users.sql",
+        socket = other.socket()
+    ))
+    .success();
+    other.sql("UPDATE directory SET identity = UUID(), generation = generation + 1000000");
+    let config = "/etc/identityd/identityd.toml";
+    mosh.write(config, &mosh.read(config).replace(&db.socket(), &other.socket()));
+    mosh.daemon().start();
+    mosh.wait_until("ben is gone, as in the backup", SOON, |mosh| !known(mosh, "ben"));
+    assert!(known(&mosh, "ana"));
+    other.sql_as("identity_panel", "CALL new_login('eva', '', NULL, '*', NULL); CALL number_changes()").success();
+    mosh.wait_until("what comes then is seen", SOON, |mosh| known(mosh, "eva"));
+}
+
+#[test]
 fn a_new_database_is_made_over_tcp_by_apply() {
     let mosh = boot!(Mosh::builder().without_daemon());
     let db = mosh.mariadb(1);
