@@ -7,7 +7,7 @@ use schema::name;
 use schema::packed::{GroupHead, PackedError, PasswdHead, ShadowHead};
 use schema::snapshot::Answer;
 use schema::snapshot::pair::Snapshot;
-use schema::snapshot::view::{Group, Kind, Login};
+use schema::snapshot::view::{Group, Login};
 
 use crate::buffer::Buffer;
 use crate::source::{Fault, Record};
@@ -66,15 +66,16 @@ pub(crate) trait Entry: Sized {
     /// Finds it there.
     fn find<'s>(snapshot: &Snapshot<'s>, asked: Asked<'_>) -> Answer<Self::Mapped<'s>>;
 
-    /// As [`Self::unpack`], of what was found: that it is about what was asked is known.
+    /// As [`Self::unpack`], of what was found. Copied first, and checked in the caller's buffer: whoever has captured identityd can write into what
+    /// is mapped, between a check there and the copy.
     ///
     /// Into a place of the caller's: a struct that is handed on by value is copied at each return, a third of a look-up's time.
-    fn fill<'s>(
-        mapped: &Self::Mapped<'s>,
-        buffer: Buffer<'_>,
+    fn fill<'b>(
+        mapped: &Self::Mapped<'_>,
+        buffer: Buffer<'b>,
         asked: Asked<'_>,
         into: &mut MaybeUninit<Self>,
-    ) -> Outcome<Identity<'s>>;
+    ) -> Outcome<Identity<'b>>;
 
     /// Fills the struct and the buffer. Nothing is written when the buffer is too small.
     fn unpack<'b>(record: &mut impl Record, buffer: Buffer<'b>, asked: Asked<'_>) -> Outcome<(Self, Identity<'b>)>;
@@ -94,22 +95,24 @@ impl Entry for libc::passwd {
     }
 
     #[inline]
-    fn fill<'s>(
-        login: &Self::Mapped<'s>,
-        buffer: Buffer<'_>,
+    fn fill<'b>(
+        login: &Self::Mapped<'_>,
+        buffer: Buffer<'b>,
         asked: Asked<'_>,
         into: &mut MaybeUninit<Self>,
-    ) -> Outcome<Identity<'s>> {
-        let (head, strings) = (&login.head, login.strings);
-        let space = buffer.strings(strings.len())?;
-        let name = login.name();
+    ) -> Outcome<Identity<'b>> {
+        let head = &login.head;
+        let strings = crate::sys::copy(login.strings, buffer.strings(login.strings.len())?);
+        let base: *mut c_char = strings.as_mut_ptr().cast();
+        let starts = head.starts();
+        let name = field(strings, starts[0], head.name_len);
         // The rule of names was kept by the one that was asked for.
         let good = head.keeps_rules(strings) && (matches!(asked, Asked::Name(_)) || name::is_valid(name));
         if !good {
             return Err(Fault::Protocol.into());
         }
-        let base: *mut c_char = crate::sys::copy(strings, space).as_mut_ptr().cast();
-        into.write(passwd_of(head, base, head.starts()));
+        asked.check(name, Some(head.uid))?;
+        into.write(passwd_of(head, base, starts));
         Ok(Identity { name, id: Some(head.uid), gid: Some(head.gid) })
     }
 
@@ -139,19 +142,20 @@ impl Entry for libc::group {
     }
 
     #[inline]
-    fn fill<'s>(
-        group: &Self::Mapped<'s>,
-        buffer: Buffer<'_>,
-        _: Asked<'_>,
+    fn fill<'b>(
+        group: &Self::Mapped<'_>,
+        buffer: Buffer<'b>,
+        asked: Asked<'_>,
         into: &mut MaybeUninit<Self>,
-    ) -> Outcome<Identity<'s>> {
-        let (head, strings) = (&group.head, group.strings);
+    ) -> Outcome<Identity<'b>> {
+        let head = &group.head;
         let members = (head.members as usize).saturating_add(1);
-        let (pointers, space) = buffer.pointers_and_strings(members, strings.len())?;
-        let base: *mut c_char = space.as_mut_ptr().cast();
+        let (pointers, space) = buffer.pointers_and_strings(members, group.strings.len())?;
+        let strings = crate::sys::copy(group.strings, space);
+        let base: *mut c_char = strings.as_mut_ptr().cast();
         let [name, password] = head.point_at_members(strings, base, pointers)?;
-        crate::sys::copy(strings, space);
         let identity = Identity { name: field(strings, name, head.name_len), id: Some(head.gid), gid: None };
+        asked.check(identity.name, identity.id)?;
         into.write(Self {
             gr_name: base.wrapping_add(name),
             gr_passwd: base.wrapping_add(password),
@@ -190,12 +194,12 @@ impl Entry for libc::spwd {
         Answer::Unusable
     }
 
-    fn fill<'s>(
-        mapped: &Self::Mapped<'s>,
-        _: Buffer<'_>,
+    fn fill<'b>(
+        mapped: &Self::Mapped<'_>,
+        _: Buffer<'b>,
         _: Asked<'_>,
         _: &mut MaybeUninit<Self>,
-    ) -> Outcome<Identity<'s>> {
+    ) -> Outcome<Identity<'b>> {
         match *mapped {}
     }
 
@@ -254,6 +258,7 @@ trait RecordExt: Record {
 
 impl<R: Record> RecordExt for R {}
 
+#[inline(always)]
 fn field(strings: &[u8], at: usize, len: u16) -> &[u8] {
     strings.get(at..).and_then(|rest| rest.get(..usize::from(len))).unwrap_or_default()
 }

@@ -1,5 +1,9 @@
 //! A published snapshot and a socket: which of the two answers.
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use schema::snapshot::changes::Change;
 use schema::snapshot::control::WORD;
 use schema::snapshot::layout::{HEADER, Pair};
@@ -78,6 +82,30 @@ fn a_buffer_too_small_for_an_answer_of_the_snapshot_is_erange() {
         );
     }
     assert_eq!(world.asked(), 0);
+}
+
+#[test]
+fn what_is_changed_between_two_reads_is_not_handed_on() {
+    let (_world, published, base) = world();
+    let at = base.windows(6).position(|bytes| bytes == b"ana\0x\0").unwrap() as u64;
+    let file = File::options().write(true).open(published.path.join("base.1")).unwrap();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                for name in [b"a:a", b"ana", b"lua", b"ana"] {
+                    file.write_all_at(name, at).unwrap();
+                }
+            }
+        });
+        for _ in 0..20_000 {
+            let named = by_name(getpwnam, "ana", 512);
+            assert!([line("ana", 5000), of_the_socket(), not_found()].contains(&named), "{named:?}");
+            let numbered = by_id(getpwuid, 5000, 512);
+            assert!([line("ana", 5000), line("lua", 5000), not_found()].contains(&numbered), "{numbered:?}");
+        }
+        done.store(true, Ordering::Relaxed);
+    });
 }
 
 #[test]
