@@ -21,7 +21,7 @@ GENERATED := $(TARGET)/generated
 
 say = @printf '\n==> %s\n' '$(1)'
 
-.PHONY: help deps test-deps build install uninstall check unit model fuzz sanitize test storm crash million fleet directories bench up down clean
+.PHONY: help deps test-deps build install uninstall check unit model fuzz sanitize test storm lasting crash million fleet directories bench up down clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -78,11 +78,11 @@ model: ## check the hand-over of the snapshot with every order of its threads (l
 FUZZ_TARGETS := snapshot_reader control packed wire
 SECONDS      ?= 60
 
-fuzz: ## feed arbitrary files, records and frames to their readers (SECONDS=60 for each; needs cargo-fuzz and g++)
+fuzz: ## feed arbitrary files, records and frames to their readers under AddressSanitizer (SECONDS=60 for each; needs cargo-fuzz and g++)
 	$(call say,fuzzing)
 	@cd schema/fuzz && for target in $(FUZZ_TARGETS); do \
 	    mkdir -p '$(TARGET)/fuzz-corpus/'$$target && \
-	    CARGO_TARGET_DIR='$(TARGET)/fuzz' RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --fuzz-dir . -s none $$target '$(TARGET)/fuzz-corpus/'$$target corpus/$$target \
+	    CARGO_TARGET_DIR='$(TARGET)/fuzz' RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --fuzz-dir . -s address $$target '$(TARGET)/fuzz-corpus/'$$target corpus/$$target \
 	        -- -max_total_time=$(SECONDS) -print_final_stats=1 || exit 1; \
 	done
 
@@ -101,6 +101,10 @@ test: test-deps build ## all of it: format, lints, documentation, unit tests, en
 storm: test-deps build ## a minute of look-ups without a pause while logins change and identityd is killed every second
 	@tests/prepare && KEEP=yes tests/stage
 	STORM=200000 $(CARGO) test --locked --release -p tests --test storm -- --nocapture
+
+lasting: test-deps build ## programs that live long while 500 generations of the snapshot pass under each (GENERATIONS=N)
+	@tests/prepare && KEEP=yes tests/stage
+	GENERATIONS=$(or $(GENERATIONS),500) $(CARGO) test --locked --release -p tests --test snapshot_lasting -- --nocapture --test-threads 1
 
 crash: test-deps build ## kill identityd 3,000 times while logins change, two times in three with all in memory lost (KILLS=N)
 	@tests/prepare && KEEP=yes tests/stage
