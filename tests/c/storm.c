@@ -160,7 +160,9 @@ static void *storm(void *seed)
         note_maximum(how < 2 ? &longest_us : &longest_module_us, net);
         if (net > 250000) {
             atomic_fetch_add(how < 2 ? &slow : &module_slow, 1);
-            fprintf(stderr, "slow: %s how %d state %lld wall %lu us, of it waiting for a processor %lu us\n", subject->name, how, state, wall, own);
+            /* Those through libc wait for its lock and would bury what else is said. */
+            if (how >= 2)
+                fprintf(stderr, "slow: %s how %d state %lld wall %lu us, of it waiting for a processor %lu us\n", subject->name, how, state, wall, own);
         }
         if (state == -1) {
             atomic_fetch_add(&unavailable, 1);
