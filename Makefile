@@ -21,7 +21,7 @@ GENERATED := $(TARGET)/generated
 
 say = @printf '\n==> %s\n' '$(1)'
 
-.PHONY: help deps test-deps build install uninstall check unit model fuzz sanitize test storm lasting crash million fleet directories bench up down clean
+.PHONY: help deps test-deps build install uninstall check unit model fuzz test storm lasting crash million fleet directories bench up down clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -85,13 +85,6 @@ fuzz: ## feed arbitrary files, records and frames to their readers under Address
 	    CARGO_TARGET_DIR='$(TARGET)/fuzz' RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --fuzz-dir . -s address $$target '$(TARGET)/fuzz-corpus/'$$target corpus/$$target \
 	        -- -max_total_time=$(SECONDS) -print_final_stats=1 || exit 1; \
 	done
-
-# The machine's triple: build scripts are not instrumented then.
-HOST = $(shell rustc -vV | sed -n 's/^host: //p')
-
-sanitize: ## unit tests of schema and the NSS module under AddressSanitizer
-	$(call say,AddressSanitizer)
-	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address $(CARGO) test --locked -p schema -p nss_mayfirst --release --target $(HOST) --target-dir '$(TARGET)/asan'
 
 test: test-deps build ## all of it: format, lints, documentation, unit tests, end-to-end tests
 	@$(MAKE) --no-print-directory check

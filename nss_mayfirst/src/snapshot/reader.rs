@@ -15,6 +15,8 @@ use crate::sys;
 const PAUSE_MS: u64 = 1000;
 /// How often a thread that finds another exchanging generations looks again: mapping two files takes some 20 µs.
 const PATIENCE: u32 = 64;
+/// The same in milliseconds where nobody else answers: on a busy machine who exchanges, or still reads the generation before, may have no processor for so long.
+const LAST_PATIENCE: u32 = 60;
 
 /// The snapshot of one directory in this process. There is one; tests have others.
 pub(crate) struct Reader {
@@ -99,11 +101,16 @@ impl Reader {
     #[cold]
     #[inline(never)]
     fn catch_up(&self) -> Option<Pinned<'_>> {
+        self.catch_up_while(PATIENCE, sys::give_way)
+    }
+
+    /// `rest` lets others go on who are exchanging generations.
+    fn catch_up_while(&self, patience: u32, rest: fn()) -> Option<Pinned<'_>> {
         let pins = self.pins()?;
         if self.handover.has_retired() {
             sys::undisturbed(|| self.handover.tidy(pins, files::release));
         }
-        for _ in 0..PATIENCE {
+        for _ in 0..patience {
             let guard = self.handover.pin(pins, sys::thread_number(), &self.epochs);
             match guard.map(|guard| (self.state(guard.value()), guard)) {
                 Some((State::Newest, guard)) => {
@@ -121,17 +128,20 @@ impl Reader {
             match self.refresh(pins) {
                 Exchange::Done => {}
                 Exchange::Refused => return None,
-                Exchange::Busy => sys::give_way(),
+                Exchange::Busy => rest(),
             }
         }
         None
     }
 
     /// The generation at hand, after [`Self::current`] had none: true before, so better than nothing. `None`: there was never one, or the directory has
-    /// withdrawn it.
+    /// withdrawn it. If only another thread stands between us and the newest one, it is waited for: what was confirmed to a writer must be seen.
     #[cold]
     #[inline(never)]
     pub(crate) fn behind(&self) -> Option<Pinned<'_>> {
+        if let Some(newest) = self.catch_up_while(LAST_PATIENCE, || sys::undisturbed(|| sys::pause_ms(1))) {
+            return Some(newest);
+        }
         let guard = self.handover.pin(self.pins()?, sys::thread_number(), &self.epochs)?;
         let moment = moment(guard.value().word(), sys::second());
         (self.state(guard.value()) != State::Withdrawn).then_some(Pinned { guard, moment })
