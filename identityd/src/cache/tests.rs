@@ -67,6 +67,10 @@ pub(crate) struct TestDirectory {
     /// What was reported, in this order.
     pub(crate) reports: StdMutex<Vec<HostReport>>,
     pub(crate) refuses_reports: AtomicBool,
+    /// Which directory it is.
+    pub(crate) identity: StdMutex<String>,
+    /// For how long its changes have not come, and why.
+    pub(crate) unfollowed: StdMutex<Option<(Duration, String)>>,
 }
 
 impl TestDirectory {
@@ -244,6 +248,18 @@ impl Directory for TestDirectory {
         let newest =
             Generation(self.changes.lock().unwrap().len() as u64 + u64::from(self.lost.load(Ordering::SeqCst)));
         self.asked(newest).await
+    }
+
+    fn cursor(&self, _generation: Generation) -> Vec<u8> {
+        self.identity.lock().unwrap().clone().into_bytes()
+    }
+
+    async fn resume(&self, generation: Generation, cursor: &[u8]) -> Result<bool, DirectoryError> {
+        self.asked(self.cursor(generation) == cursor).await
+    }
+
+    fn not_followed(&self) -> Option<(Duration, String)> {
+        self.unfollowed.lock().unwrap().clone()
     }
 
     async fn changes_after(&self, since: Generation, limit: u32) -> Result<Changes, DirectoryError> {

@@ -427,6 +427,46 @@ impl LdapConfig {
         format!("{} {}", self.servers.first().map_or("", String::as_str), self.base)
     }
 
+    /// What decides which entries there are and what they say: also as whom they are read, since a server shows not everything to everybody. A new key has to
+    /// choose its side here.
+    pub(super) fn meaning(&self) -> String {
+        let Self {
+            base,
+            login_bases,
+            group_bases,
+            login_filter,
+            group_filter,
+            scope,
+            bind_dn,
+            sasl,
+            referrals,
+            nesting,
+            case,
+            attributes,
+            defaults,
+            overrides,
+            capabilities,
+            locked,
+            servers: _,
+            bind_password_file: _,
+            admin_dn: _,
+            admin_password_file: _,
+            tls: _,
+            ca_file: _,
+            allow_plaintext: _,
+            timeout: _,
+            poll: _,
+            poll_removed: _,
+            feed: _,
+            fleet_base: _,
+            password_change: _,
+            write: _,
+        } = self;
+        let entries = (base, login_bases, group_bases, login_filter, group_filter, scope, nesting, referrals);
+        let fields = (attributes, defaults, overrides, capabilities, locked, case);
+        format!("ldap {entries:?} {fields:?} {:?}", (bind_dn, sasl))
+    }
+
     /// Groups whose members have capabilities, and which.
     #[must_use]
     pub fn group_rules(&self) -> BTreeMap<&str, Vec<&Capability>> {

@@ -143,6 +143,28 @@ impl MysqlConfig {
         format!("{} on {}", self.database, self.servers.join(", "))
     }
 
+    /// What decides which entries there are and what they say. A new key has to choose its side here.
+    pub(super) fn meaning(&self) -> String {
+        let Self {
+            database,
+            user,
+            queries,
+            servers: _,
+            password_file: _,
+            authentication_user: _,
+            authentication_password_file: _,
+            admin_user: _,
+            admin_password_file: _,
+            ca: _,
+            plaintext: _,
+            poll: _,
+            timeout: _,
+            server_timeout: _,
+            resync: _,
+        } = self;
+        format!("mysql {database:?} {user:?} {queries:?}")
+    }
+
     pub(super) fn check(&self) -> Result<(), (&'static str, String)> {
         if self.servers.is_empty() {
             return Err(("directory.servers", "name at least one server, the nearest first".into()));

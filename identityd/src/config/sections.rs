@@ -86,6 +86,16 @@ impl DirectoryConfig {
         }
     }
 
+    /// Everything here that decides which entries there are and what they say, and nothing else: what was published under another meaning has to be read anew.
+    #[must_use]
+    pub fn meaning(&self) -> String {
+        match self {
+            Self::Sqlite { .. } => self.kind().into(),
+            Self::Mysql(mysql) => mysql.meaning(),
+            Self::Ldap(ldap) => ldap.meaning(),
+        }
+    }
+
     /// The file that it is in, where it is in one.
     #[must_use]
     pub fn file(&self) -> Option<&std::path::Path> {

@@ -89,3 +89,39 @@ fn the_packaged_file_says_what_the_defaults_are() {
         assert_eq!(format!("{config:?}"), format!("{:?}", Config::default()));
     }
 }
+
+#[test]
+fn only_what_makes_other_entries_is_another_meaning_of_the_directory() {
+    let meaning = |lines: &str| parse(&format!("[directory]\n{lines}")).unwrap().directory.meaning();
+    let ldap = "type = \"ldap\"\nservers = [\"ldaps://one\"]\nbase = \"dc=example\"\n";
+    let elsewhere = ldap.replace("one", "two") + "poll = \"5s\"\nadmin_dn = \"cn=other\"\n";
+    assert_eq!(meaning(ldap), meaning(&elsewhere));
+    for other in [
+        "[directory.overrides]\nshell = \"/bin/sh\"",
+        "[directory.defaults]\nhome = \"/home/{name}\"",
+        "[[directory.capabilities]]\ncapability = \"shell\"",
+        "[[directory.locked]]\nattribute = \"pwdAccountLockedTime\"",
+        "login_filter = \"(uid=*)\"",
+        "bind_dn = \"cn=reader\"\nbind_password_file = \"/etc/identityd/ldap.password\"",
+    ] {
+        assert_ne!(meaning(&format!("{ldap}{other}\n")), meaning(ldap), "{other}");
+    }
+    let mysql = "type = \"mysql\"\nservers = [\"one\"]\n";
+    assert_eq!(meaning(mysql), meaning(&(mysql.replace("one", "two") + "timeout = \"9s\"\n")));
+    let query = |shell: &str| {
+        let keys = [
+            "login_by_name",
+            "login_by_uid",
+            "logins_after",
+            "group_by_name",
+            "group_by_gid",
+            "groups_after",
+            "gids_of",
+            "password_hash",
+        ];
+        let keys = keys.map(|key| format!("{key} = \"SELECT '{shell}'\"\n")).concat();
+        meaning(&format!("{mysql}[directory.queries]\n{keys}"))
+    };
+    assert_ne!(query("/bin/sh"), query("/bin/bash"));
+    assert_ne!(meaning(mysql), meaning(ldap));
+}

@@ -37,6 +37,8 @@ pub struct Host {
     local_files: LocalFiles,
     local: RwLock<(Stamp, Arc<Local>)>,
     loaded: RwLock<Arc<Loaded>>,
+    /// Of the directory that is open: one that the file names meanwhile is opened by the next start only.
+    meaning: Arc<str>,
     meters: RequestMeters,
     pub(super) telemetry: Telemetry,
     pub(super) started: Instant,
@@ -108,6 +110,7 @@ impl Host {
             limits: Limits::new(parts.loaded.config.server.clone()),
             local_files: parts.local_files,
             local: RwLock::new((stamp, Arc::new(local))),
+            meaning: parts.loaded.config.directory.meaning().into(),
             loaded: RwLock::new(Arc::new(parts.loaded)),
             meters: RequestMeters::new(),
             telemetry: parts.telemetry,
@@ -151,7 +154,8 @@ impl Host {
     /// The rules under which this server publishes and answers now.
     #[must_use]
     pub fn rules(&self) -> Rules {
-        Rules { local: self.local(), unknown_shell: self.loaded().config.quarantine.unknown_shell }
+        let unknown_shell = self.loaded().config.quarantine.unknown_shell;
+        Rules { local: self.local(), unknown_shell, meaning: Arc::clone(&self.meaning) }
     }
 
     /// The limits of the socket.

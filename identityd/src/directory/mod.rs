@@ -112,9 +112,10 @@ pub trait Directory: Send + Sync {
     }
 
     /// Goes on after a generation that was published earlier, maybe by another process. Called after opening, before the first
-    /// [`changes_after`](Self::changes_after). Where that is impossible `changes_after` says [`Changes::Gap`].
-    async fn resume(&self, _generation: Generation, _cursor: &[u8]) -> Result<(), DirectoryError> {
-        Ok(())
+    /// [`changes_after`](Self::changes_after). Where that is impossible `changes_after` says [`Changes::Gap`]. `false`: it is another directory, or one with
+    /// another history, whose generations say nothing about what was published.
+    async fn resume(&self, _generation: Generation, _cursor: &[u8]) -> Result<bool, DirectoryError> {
+        Ok(true)
     }
 
     /// Waits until there may be a change after `since`. A directory that is not told of changes waits for ever: who follows it polls as well.

@@ -266,10 +266,11 @@ impl Follower {
 
     /// Looks once. `false`: the directory does not answer.
     async fn look(&mut self) -> bool {
-        self.adopt();
+        // Opened again where it was open before the files of an earlier life were: it has not been told where to go on.
+        let adopted = self.adopt();
         let identity =
             self.file.as_ref().map(|file| file.metadata().map(|meta| (meta.dev(), meta.ino())).unwrap_or_default());
-        let anew = !self.cache.source().is_open() || identity != self.identity || self.may_be_writable();
+        let anew = adopted || !self.cache.source().is_open() || identity != self.identity || self.may_be_writable();
         if anew && !self.open(identity).await {
             return false;
         }
@@ -301,13 +302,11 @@ impl Follower {
         // Read the generation before anybody can ask: an answer from before a change that we count as seen would stay.
         let opened = async {
             let directory = (self.open)().await?;
-            if applied != Generation(0) {
-                directory.resume(applied, &self.feed.published().1).await?;
-            }
+            let same = applied == Generation(0) || directory.resume(applied, &self.feed.published().1).await?;
             let generation = directory.generation().await?;
-            Ok::<_, DirectoryError>((directory, generation))
+            Ok::<_, DirectoryError>((directory, generation, same))
         };
-        let (directory, generation) = match opened.await {
+        let (directory, generation, same) = match opened.await {
             Ok(opened) => opened,
             Err(error) => {
                 source.set(None);
@@ -317,7 +316,7 @@ impl Follower {
         };
         let known = self.identity.is_some() || applied != Generation(0);
         // What an earlier life published knows of no file; its history is compared instead.
-        let same = (self.identity == identity || self.identity.is_none()) && generation >= applied;
+        let same = same && (self.identity == identity || self.identity.is_none()) && generation >= applied;
         source.set(Some(directory));
         if known && !same {
             tracing::warn!(directory = source.location(), "the directory has been replaced; everything is asked anew");

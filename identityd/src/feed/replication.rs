@@ -10,13 +10,17 @@ use tokio::time::Instant;
 use super::{Change, Changes, DirectoryError, Follower, Lane, RETRY};
 use crate::cache::Source;
 use crate::directory::Kind;
-use crate::replica::{LoadError, Loaded, Loading, MOST_CHANGES, Mark, Outcome, Replica, Rules, ask};
+use crate::replica::{Loaded, Loading, MOST_CHANGES, Mark, Outcome, Replica, Rules, ask};
 use std::sync::Arc;
 
 /// Local accounts and rules are in force for so long before everything is published under them: useradd(8) writes several files.
 const SETTLED: Duration = Duration::from_millis(300);
-/// After a load that failed; doubled each time, up to the second.
-const AGAIN: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(60)];
+/// After a load that was not published; doubled each time.
+const AGAIN: Duration = Duration::from_secs(5);
+/// The longest such pause where it came to nothing.
+const AGAIN_AT_MOST: Duration = Duration::from_secs(60);
+/// The same where it is held back: an administrator who is away for a weekend must not cost a full reading for each change.
+const HELD_AT_MOST: Duration = Duration::from_secs(300);
 /// Changes during a load that are published with it; more come in the usual way afterwards.
 const MOST_SINCE: usize = 20_000;
 
@@ -68,7 +72,7 @@ impl Replication {
             wanted: None,
             loading: None,
             load_after: Instant::now(),
-            pause: AGAIN[0],
+            pause: AGAIN,
             rules: None,
             policy: [0; 16],
             other: None,
@@ -104,11 +108,11 @@ impl Replication {
 }
 
 impl Follower {
-    /// Goes on where an earlier life has ended.
-    pub(super) fn adopt(&mut self) {
-        let Some(replication) = &mut self.replica else { return };
+    /// Goes on where an earlier life has ended. `true`: it has published something, and the directory is to be told.
+    pub(super) fn adopt(&mut self) -> bool {
+        let Some(replication) = &mut self.replica else { return false };
         if replication.adopted || !replication.replica.is_open() {
-            return;
+            return false;
         }
         replication.adopted = true;
         match replication.replica.generation() {
@@ -117,11 +121,18 @@ impl Follower {
                 let rules = self.host.upgrade().map(|host| host.rules());
                 match rules.filter(|rules| rules.policy() == notes.policy) {
                     Some(rules) => replication.set_rules(rules),
-                    None => replication.wanted = Some("it was published under other local accounts or rules".into()),
+                    None => {
+                        let reason = "it was published under other local accounts, rules or settings of the directory";
+                        replication.wanted = Some(reason.into());
+                    }
                 }
                 self.feed.publish(generation, notes.cursor().to_vec());
+                true
             }
-            None => replication.wanted = Some("nothing is published yet".into()),
+            None => {
+                replication.wanted = Some("nothing is published yet".into());
+                false
+            }
         }
     }
 
@@ -213,18 +224,28 @@ impl Follower {
         };
         let Some(Loading { rules, directory, .. }) = replication.loading.take() else { return Ok(()) };
         let still = self.cache.source().directory().is_some_and(|now| Arc::ptr_eq(&now, &directory));
-        match ended {
+        let outcome = match ended {
             Some(Ok(loaded)) if still => self.publish_load(loaded, rules, newest).await,
-            // Another directory has taken its place meanwhile: once more.
-            Some(Ok(_)) => Ok(()),
-            Some(Err(LoadError::Directory(_) | LoadError::Files(_) | LoadError::Ended(_))) | None => {
-                replication.put_off();
-                Ok(())
+            // Another directory has taken its place meanwhile; or why it failed is in the log.
+            Some(_) | None => Ok(Outcome::Overtaken),
+        };
+        // Whatever it was, another reading costs as much as this one.
+        if let Some(replication) = &mut self.replica {
+            match &outcome {
+                Ok(Outcome::Published) => replication.pause = AGAIN,
+                Ok(Outcome::TooMuch) => replication.put_off(HELD_AT_MOST),
+                Ok(Outcome::Failed | Outcome::Overtaken) | Err(_) => replication.put_off(AGAIN_AT_MOST),
             }
         }
+        outcome.map(drop)
     }
 
-    async fn publish_load(&mut self, loaded: Loaded, rules: Rules, seen: Generation) -> Result<(), DirectoryError> {
+    async fn publish_load(
+        &mut self,
+        loaded: Loaded,
+        rules: Rules,
+        seen: Generation,
+    ) -> Result<Outcome, DirectoryError> {
         let cache = Arc::clone(&self.cache);
         let source = cache.source();
         let applied = *self.feed.applied.borrow();
@@ -243,7 +264,7 @@ impl Follower {
                         since.extend(changes);
                     }
                     // It is no longer the directory that was read: once more.
-                    Changes::List(_) | Changes::Gap => return Ok(()),
+                    Changes::List(_) | Changes::Gap => return Ok(Outcome::Overtaken),
                 }
             }
             let entries = ask(source, &rules, &since).await?;
@@ -257,31 +278,27 @@ impl Follower {
             let kind = if entry.kind == Kind::Login { "login" } else { "group" };
             tracing::warn!(kind, name = entry.name, id = entry.id, reason = entry.reason, "not served: quarantined");
         }
-        let Some(replication) = &mut self.replica else { return Ok(()) };
+        let Some(replication) = &mut self.replica else { return Ok(Outcome::Overtaken) };
         let max = self.host.upgrade().map_or(0, |host| host.config().snapshot.max_removed);
         let mark = Mark { generation: at, notes: Notes::new(rules.policy(), &source.cursor(at)) };
-        match replication.replica.finish(loaded, entries, mark, max).await {
+        let outcome = replication.replica.finish(loaded, entries, mark, max).await;
+        match outcome {
             Outcome::Published => {
                 replication.set_rules(rules);
                 replication.wanted = None;
                 replication.lost = None;
                 replication.held = None;
-                replication.pause = AGAIN[0];
             }
-            Outcome::Failed => {
-                replication.put_off();
-                return Ok(());
-            }
+            Outcome::Failed => return Ok(outcome),
             Outcome::TooMuch => {
                 // Read again when the directory or the rules have changed, or an administrator says so.
                 replication.lost = Some(seen);
                 replication.held = Some((seen, rules));
-                replication.load_after = Instant::now() + AGAIN[0];
-                return Ok(());
+                return Ok(outcome);
             }
             Outcome::Overtaken => {
                 replication.lost("many logins would vanish", seen);
-                return Ok(());
+                return Ok(outcome);
             }
         }
         self.tail.clear();
@@ -292,7 +309,7 @@ impl Follower {
         }
         self.remember(&since);
         self.publish(at);
-        Ok(())
+        Ok(outcome)
     }
 }
 
@@ -306,8 +323,37 @@ impl Replication {
         self.rules = Some(rules);
     }
 
-    fn put_off(&mut self) {
-        self.load_after = Instant::now() + self.pause;
-        self.pause = (self.pause * 2).min(AGAIN[1]);
+    /// No other reading before this, each time twice as long.
+    fn put_off(&mut self, at_most: Duration) {
+        self.load_after = Instant::now() + self.pause.min(at_most);
+        self.pause = (self.pause * 2).min(at_most);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snapshot::Places;
+
+    #[test]
+    fn each_reading_in_vain_doubles_the_pause_up_to_its_limit() {
+        let folder = tempfile::tempdir().unwrap();
+        let places = Places {
+            live: folder.path().join("live"),
+            kept: folder.path().join("kept"),
+            visibility: schema::snapshot::control::Visibility::Open,
+        };
+        let mut replication = Replication::new(Replica::start_in(places).unwrap());
+        let mut pauses = |at_most: Duration, times: usize| -> Vec<u64> {
+            let pause = |_| {
+                let before = Instant::now();
+                replication.put_off(at_most);
+                // Above by what passed between the two.
+                replication.load_after.duration_since(before).as_secs()
+            };
+            (0..times).map(pause).collect()
+        };
+        assert_eq!(pauses(HELD_AT_MOST, 8), [5, 10, 20, 40, 80, 160, 300, 300]);
+        assert_eq!(pauses(AGAIN_AT_MOST, 2), [60, 60]);
     }
 }

@@ -21,6 +21,8 @@ pub struct Rules {
     pub local: Arc<Local>,
     /// From the configuration.
     pub unknown_shell: UnknownShell,
+    /// What makes entries of the directory, as it was opened: [`DirectoryConfig::meaning`](crate::config::DirectoryConfig::meaning).
+    pub meaning: Arc<str>,
 }
 
 /// An entry in the form of its files.
@@ -30,12 +32,13 @@ pub(super) struct Packed {
 }
 
 impl Rules {
-    /// Tells whether something was published under the same rules: those of this version, applied to these local accounts.
+    /// Tells whether something was published under the same rules: those of this version, applied to what these settings make of the directory and to these local
+    /// accounts.
     #[must_use]
     pub fn policy(&self) -> [u8; 16] {
         let mut digest = Sha256::new();
         digest.update(env!("CARGO_PKG_VERSION"));
-        digest.update(format!("\n{:?}\n", self.unknown_shell));
+        digest.update(format!("\n{:?}\n{}\n", self.unknown_shell, self.meaning));
         self.local.digest(&mut digest);
         let mut policy = [0; 16];
         for (slot, byte) in policy.iter_mut().zip(digest.finalize()) {

@@ -7,13 +7,13 @@ use schema::record::Login;
 use schema::snapshot::Answer;
 
 use super::*;
-use crate::cache::tests::{a_group, a_login};
+use crate::cache::tests::{TestDirectory, a_group, a_login};
 use crate::config::Config;
 use crate::directory::Kind;
 use crate::feed::tests::follow;
 use crate::server::tests::World;
 
-const WAIT: Duration = Duration::from_secs(10);
+const WAIT: Duration = Duration::from_secs(60);
 
 fn world() -> World {
     World::start_in(tempfile::tempdir().unwrap(), Config::default(), true)
@@ -159,7 +159,7 @@ async fn what_one_transaction_has_changed_is_published_together() {
     world.directory.put(a_login("bea", 2010));
     world.host.refresh(Generation(1), WAIT).await.unwrap();
     let delta = replica(&world).published().unwrap().pair.delta;
-    fn both(directory: &crate::cache::tests::TestDirectory, gecos: &str) {
+    fn both(directory: &TestDirectory, gecos: &str) {
         let both = [("ada", 2000), ("bea", 2010)];
         for (name, uid) in both {
             directory.logins.lock().unwrap().insert(uid, Login { gecos: gecos.parse().unwrap(), ..a_login(name, uid) });
@@ -189,6 +189,76 @@ async fn other_local_accounts_are_other_answers() {
     until("ada is local", || uid(&world, "ada").is_none()).await;
     std::fs::write(&passwd, before).unwrap();
     until("ada is back", || uid(&world, "ada") == Some(2000)).await;
+}
+
+/// The directory is in LDAP, whose entries say nothing of a shell.
+fn with_shell(shell: &str) -> Config {
+    let text = format!(
+        "[directory]\ntype = \"ldap\"\nservers = [\"ldapi:///\"]\nbase = \"dc=example\"\n[directory.overrides]\nshell = \"{shell}\"\n"
+    );
+    Config::parse(&text, "identityd.toml".as_ref()).unwrap()
+}
+
+/// Ends this life at its first generation, and begins another one with this configuration, in which ada has the uid 2009 from the beginning.
+async fn restarted(world: World, config: Config) -> World {
+    world.directory.note(Kind::Login, "ada", 2000);
+    world.host.refresh(Generation(1), WAIT).await.unwrap();
+    replica(&world).stop().await;
+    let World { folder, .. } = world;
+    std::fs::remove_file(folder.path().join("socket")).unwrap();
+    let world = World::start_in(folder, config, true);
+    world.directory.logins.lock().unwrap().remove(&2000);
+    world.directory.logins.lock().unwrap().insert(2009, a_login("ada", 2009));
+    world.directory.note(Kind::Login, "bea", 2010);
+    world
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_settings_of_the_directory_are_other_answers_after_a_restart() {
+    let world = World::start_in(tempfile::tempdir().unwrap(), with_shell("/bin/bash"), true);
+    follow(&world);
+    until("ada is published", || uid(&world, "ada") == Some(2000)).await;
+    let world = restarted(world, with_shell("/bin/sh")).await;
+    follow(&world);
+    until("everything is read anew", || uid(&world, "ada") == Some(2009)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_directory_of_the_same_generation_is_noticed_at_a_restart() {
+    let world = restarted(publishing().await, Config::default()).await;
+    *world.directory.identity.lock().unwrap() = "another".into();
+    follow(&world);
+    until("everything is read anew", || uid(&world, "ada") == Some(2009)).await;
+    assert_eq!(replica(&world).generation(), Some(Generation(1)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_restart_under_the_same_settings_only_what_has_changed_is_asked() {
+    let world = restarted(publishing().await, Config::default()).await;
+    follow(&world);
+    world.directory.put(a_login("cyd", 2011));
+    world.host.refresh(Generation(2), WAIT).await.unwrap();
+    assert_eq!((uid(&world, "ada"), uid(&world, "cyd")), (Some(2000), Some(2011)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reading_that_came_to_nothing_is_not_followed_by_another_at_once() {
+    type Readings = Arc<Mutex<Vec<Instant>>>;
+    /// Nobody says what has changed while everything was read: the reading is of no use.
+    fn overtake(directory: &TestDirectory, readings: Readings) {
+        *directory.meanwhile.lock().unwrap() = Some(Box::new(move |directory| {
+            readings.lock().unwrap().push(Instant::now());
+            directory.lost.fetch_add(1, Ordering::SeqCst);
+            overtake(directory, readings);
+        }));
+    }
+    let (world, readings) = (world(), Readings::default());
+    overtake(&world.directory, Arc::clone(&readings));
+    follow(&world);
+    until("it is tried again", || readings.lock().unwrap().len() > 1).await;
+    let readings = readings.lock().unwrap();
+    let pause = readings.get(1).unwrap().duration_since(*readings.first().unwrap());
+    assert!(pause >= Duration::from_secs(5), "{pause:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -360,3 +360,14 @@ async fn a_group_with_a_local_name_among_its_members_is_packed_once() {
     };
     assert_eq!(reply().await, reply().await);
 }
+
+#[tokio::test]
+async fn a_directory_that_answers_but_shows_no_changes_is_named() {
+    let world = World::start(Config::default());
+    world.ask(Op::PasswdByName, b"ada").await;
+    *world.directory.unfollowed.lock().unwrap() = Some((Duration::from_secs(60), "they cannot be numbered".into()));
+    let status: serde_json::Value = serde_json::from_str(&world.host.status(true).await).unwrap();
+    assert_eq!((&status["health"], &status["directory"]["reachable"]), (&"degraded".into(), &true.into()));
+    assert!(status["warnings"].to_string().contains("they cannot be numbered"), "{status}");
+    assert!(world.host.own_report().is_none_or(|report| report.trouble.contains("do not come")));
+}

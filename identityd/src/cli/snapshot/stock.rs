@@ -26,7 +26,8 @@ pub(super) trait Reader {
 pub(super) fn read(reader: &mut impl Reader) -> Result<(), CliError> {
     let config = config()?;
     let local = Local::read(&LocalFiles::default()).map_err(CliError::io("read the local accounts"))?;
-    let rules = Rules { local: Arc::new(local), unknown_shell: config.quarantine.unknown_shell };
+    let (unknown_shell, meaning) = (config.quarantine.unknown_shell, config.directory.meaning().into());
+    let rules = Rules { local: Arc::new(local), unknown_shell, meaning };
     let _owner = AsOwner::of(Path::new(DIRECTORY_DB)).map_err(|error| CliError::Unavailable(error.to_string()))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(CliError::io("start the run-time of the directory"))?;

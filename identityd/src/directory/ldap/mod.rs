@@ -237,12 +237,13 @@ impl Directory for LdapDirectory {
         self.feed.cursor(generation)
     }
 
-    async fn resume(&self, generation: Generation, cursor: &[u8]) -> Result<(), DirectoryError> {
+    /// A cookie that the server does not know leads to a gap: no suffix has a name by which it could be told from another.
+    async fn resume(&self, generation: Generation, cursor: &[u8]) -> Result<bool, DirectoryError> {
         self.feed.resume(generation, cursor, &self.map.0);
         if self.map.0.feed != LdapFeed::Off {
             self.follow();
         }
-        Ok(())
+        Ok(true)
     }
 
     fn not_followed(&self) -> Option<(Duration, String)> {

@@ -1,7 +1,8 @@
 //! The newest generation, and the changes after one.
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use schema::record::Generation;
 use sqlx::mysql::MySqlRow;
@@ -40,6 +41,39 @@ impl State {
     }
 }
 
+/// Whether changes get their numbers; since when not, and why. Answers go on as of what was numbered before.
+#[derive(Debug, Default)]
+pub(super) struct Numbering(Mutex<Option<(Instant, String)>>);
+
+impl Numbering {
+    /// For how long they have not, and why.
+    pub(super) fn not_followed(&self) -> Option<(Duration, String)> {
+        self.lock().as_ref().map(|(since, reason)| (since.elapsed(), reason.clone()))
+    }
+
+    fn works(&self) {
+        if self.lock().take().is_some() {
+            tracing::info!("changes are numbered again");
+        }
+    }
+
+    fn fails(&self, error: &DirectoryError) {
+        let reason = format!(
+            "they cannot be numbered: {error}; it needs a server that can be written (read_only = 0), and EXECUTE on number_changes there"
+        );
+        let mut failing = self.lock();
+        if failing.is_none() {
+            tracing::warn!(%error, "changes cannot be numbered: none becomes visible until that is mended");
+        }
+        let since = failing.take().map_or_else(Instant::now, |(since, _)| since);
+        *failing = Some((since, reason));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<(Instant, String)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Inner {
     /// The newest generation that can be read now. What is committed on the primary is numbered first; while it is away, the others still have what
     /// was numbered before.
@@ -49,21 +83,17 @@ impl Inner {
                 let near = self.nearest().await?;
                 // The usual case, one question a poll: it is the primary itself, and nothing is pending.
                 if near.writable && !near.pending {
+                    self.numbering.works();
                     return Ok(near.generation);
                 }
-                let at = self.primary.load(Ordering::Relaxed);
-                let numbered = match self.nodes.get(at).filter(|_| near.writable) {
-                    // It has just said that it is the primary, and that something is pending.
-                    Some(primary) => self.number_at(primary).await,
-                    None => self.number_pending().await,
-                };
-                let newest = match numbered {
+                let newest = match self.number_pending(&near).await {
                     Ok(newest) => newest,
                     Err(error) => {
-                        tracing::debug!(%error, "changes are not numbered now");
+                        self.numbering.fails(&error);
                         return Ok(near.generation);
                     }
                 };
+                self.numbering.works();
                 let mut shown = if near.writable { newest } else { near.generation };
                 for pause in LAG {
                     if shown >= newest {
@@ -100,12 +130,21 @@ impl Inner {
         Ok(state.generation)
     }
 
-    /// The same, unless another host has just done it: asking first costs one row, and numbering a lock.
-    async fn number_pending(&self) -> Result<u64, DirectoryError> {
-        let at = self.find_primary().await?;
+    /// Numbers what is pending, unless another host does. All of a fleet see it within one poll, and numbering takes the lock of one row: each waits for a moment of its
+    /// own before it begins, and most find it done then.
+    async fn number_pending(&self, near: &State) -> Result<u64, DirectoryError> {
+        // The nearest server may just have said that it is the primary, and what is pending.
+        let at = if near.writable { self.primary.load(Ordering::Relaxed) } else { self.find_primary().await? };
         let Some(node) = self.nodes.get(at) else { return Err(self.nowhere("no such server")) };
-        let state = self.state(at, node).await?;
-        if state.pending { self.number_at(node).await } else { Ok(state.generation) }
+        let state = if near.writable { near.clone() } else { self.state(at, node).await? };
+        if !state.pending {
+            return Ok(state.generation);
+        }
+        let longest = self.config.poll.0.min(self.config.server_timeout.0 / 2);
+        tokio::time::sleep(longest.mul_f64(rand::random())).await;
+        let now = self.state(at, node).await?;
+        // What is pending after somebody has numbered came later: the next poll finds it.
+        if now.pending && now.generation == state.generation { self.number_at(node).await } else { Ok(now.generation) }
     }
 
     /// What the nearest server says that is not behind what was seen. The primary is believed whatever it says: after a restored backup it is
@@ -130,9 +169,6 @@ impl Inner {
     }
 
     pub(super) async fn changes(&self, since: Generation, limit: u32) -> Result<Changes, DirectoryError> {
-        if self.other.swap(false, Ordering::Relaxed) {
-            return Ok(Changes::Gap);
-        }
         let query = match &self.queries.feed {
             FeedQueries::Own { changes, .. } | FeedQueries::Log { changes, .. } => changes,
             FeedQueries::Updated { .. } => return Ok(self.noticed.after(since, limit)),
@@ -166,4 +202,20 @@ pub(super) fn named(row: &MySqlRow) -> Option<(Kind, String, u32)> {
     };
     let id = row.number("id").ok().flatten().and_then(|id| u32::try_from(id).ok()).unwrap_or(0);
     Some((kind, String::from_utf8_lossy(&row.bytes("name")).into_owned(), id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn that_changes_are_not_numbered_is_a_trouble_until_they_are() {
+        let numbering = Numbering::default();
+        assert_eq!(numbering.not_followed(), None);
+        numbering.fails(&DirectoryError::Refused("no server can be written".into()));
+        let (_, reason) = numbering.not_followed().unwrap();
+        assert!(reason.contains("no server can be written") && reason.contains("EXECUTE"), "{reason}");
+        numbering.works();
+        assert_eq!(numbering.not_followed(), None);
+    }
 }

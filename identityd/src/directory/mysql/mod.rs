@@ -16,7 +16,7 @@ mod secret;
 mod stock;
 pub mod tables;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use schema::record::Generation;
@@ -24,7 +24,7 @@ use sqlx::mysql::{MySqlPool, MySqlRow};
 
 pub use check::Checked;
 pub(crate) use error::translate;
-use feed::State;
+use feed::{Numbering, State};
 use node::{Node, Patience, Role, options};
 use noticed::Noticed;
 use queries::{FeedQueries, Queries, Query, Value};
@@ -54,8 +54,7 @@ struct Inner {
     /// Which directory it is. A server that has another one is not asked.
     identity: Mutex<Option<String>>,
     noticed: Noticed,
-    /// What was published is of another directory: the next question for changes is told of a gap.
-    other: AtomicBool,
+    numbering: Numbering,
 }
 
 impl MysqlDirectory {
@@ -109,7 +108,7 @@ impl MysqlDirectory {
             seen: AtomicU64::new(0),
             identity: Mutex::new(None),
             noticed,
-            other: AtomicBool::new(false),
+            numbering: Numbering::default(),
         });
         inner.keep_trying();
         Ok(Self { inner })

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::PoisonError;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use schema::date::Date;
@@ -240,13 +241,14 @@ impl Directory for MysqlDirectory {
         }
     }
 
-    async fn resume(&self, generation: Generation, cursor: &[u8]) -> Result<(), DirectoryError> {
+    async fn resume(&self, generation: Generation, cursor: &[u8]) -> Result<bool, DirectoryError> {
         // The server says which directory it holds.
         self.inner.generation().await?;
-        if self.cursor(generation) != cursor {
-            self.inner.other.store(true, std::sync::atomic::Ordering::Relaxed);
-        }
-        Ok(())
+        Ok(self.cursor(generation) == cursor)
+    }
+
+    fn not_followed(&self) -> Option<(Duration, String)> {
+        self.inner.numbering.not_followed()
     }
 }
 

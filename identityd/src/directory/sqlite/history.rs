@@ -3,7 +3,6 @@
 //! A file that was restored from a backup and written to since may have gone further than what was published, with other changes under the same
 //! numbers. Its generation alone does not tell.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use schema::record::Generation;
@@ -17,7 +16,6 @@ const REMEMBERED: usize = 16;
 #[derive(Debug, Default)]
 pub(super) struct History {
     newest: Mutex<Vec<(Generation, [u8; 16])>>,
-    other: AtomicBool,
 }
 
 impl History {
@@ -33,15 +31,6 @@ impl History {
         let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
         let found = newest.iter().rev().find(|(number, _)| *number == generation);
         found.map(|(_, digest)| digest.to_vec()).unwrap_or_default()
-    }
-
-    /// Whether the change where we were to go on is about something else than it was.
-    pub(super) fn is_other(&self) -> bool {
-        self.other.load(Ordering::Acquire)
-    }
-
-    pub(super) fn set_other(&self, other: bool) {
-        self.other.store(other, Ordering::Release);
     }
 }
 

@@ -139,7 +139,7 @@ impl Directory for SqliteDirectory {
         let newest = self.database(generation(state, 0))?;
         let oldest = self.database(generation(state, 1))?;
         // Newer than the newest: the directory was replaced by an older copy.
-        if since > newest || oldest.0 > since.0 + 1 || self.history.is_other() {
+        if since > newest || oldest.0 > since.0 + 1 {
             return Ok(Changes::Gap);
         }
         let changes: Vec<Change> = rows.iter().filter_map(change_of).collect();
@@ -149,8 +149,6 @@ impl Directory for SqliteDirectory {
 
     async fn stock(&self) -> Result<Box<dyn Stock>, DirectoryError> {
         let stock = SqliteStock::open(self).await?;
-        // Whatever its history was: this is all there is.
-        self.history.set_other(false);
         self.change_numbered(stock.generation()).await?;
         Ok(Box::new(stock))
     }
@@ -159,11 +157,10 @@ impl Directory for SqliteDirectory {
         self.history.cursor(generation)
     }
 
-    async fn resume(&self, generation: Generation, cursor: &[u8]) -> Result<(), DirectoryError> {
+    async fn resume(&self, generation: Generation, cursor: &[u8]) -> Result<bool, DirectoryError> {
         let now = self.change_numbered(generation).await?;
         // Where the log was trimmed, or nothing was noted, the numbers alone must do.
-        self.history.set_other(now.is_some_and(|now| !cursor.is_empty() && now != cursor));
-        Ok(())
+        Ok(now.is_none_or(|now| cursor.is_empty() || now == cursor))
     }
 
     async fn fleet(&self) -> Result<Vec<Reported>, DirectoryError> {
