@@ -134,7 +134,9 @@ def change(database, subject):
         there = 1 - subject.state()
         subject.begin(there)
         if there:
-            database.executescript(f"BEGIN; {login(subject.ident, subject.name, '')} COMMIT;")
+            # Its ids are retired: it takes them back as `identityctl login restore` does.
+            released = f"UPDATE retired_id SET released = 1 WHERE id = {subject.ident};"
+            database.executescript(f"BEGIN; {released} {login(subject.ident, subject.name, '')} COMMIT;")
         else:
             identityctl("remove", subject.name)
 

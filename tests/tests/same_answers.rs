@@ -229,7 +229,8 @@ for line in open("/tmp/logins").read().split("\n"):
     tell(f"passwd {name}", lambda: tuple(pwd.getpwnam(name)))
     tell(f"passwd {uid}", lambda: tuple(pwd.getpwuid(int(uid))))
     tell(f"shadow {name}", lambda: tuple(spwd.getspnam(name)))
-    tell(f"initgroups {name}", lambda: sorted(set(os.getgrouplist(name, 77777777))))
+    # With the primary group, as login and sshd ask.
+    tell(f"initgroups {name}", lambda: sorted(set(os.getgrouplist(name, pwd.getpwnam(name).pw_gid))))
 for line in open("/tmp/groups").read().split("\n"):
     name, gid = line.split(" ")
     tell(f"group {name}", lambda: tuple(grp.getgrnam(name)))
@@ -251,7 +252,8 @@ fn same(one: &str, a: &Answers, other: &str, b: &Answers) {
     assert!(differences.is_empty(), "{} of {} answers differ:\n{}", differences.len(), a.len(), differences.join("\n"));
 }
 
-/// Without what the documentation says is different from nslcd: the sign for the password, the shell of who has none, the members of a group by rule.
+/// Without what the documentation says is different from nslcd: the sign for the password, the shell of who has none, the members of a group by rule, the
+/// field of shadow that is reserved.
 fn without_ours(answers: &Answers, people: &Population) -> Answers {
     let confined: BTreeSet<&str> = people
         .people
@@ -269,6 +271,11 @@ fn without_ours(answers: &Answers, people: &Population) -> Answers {
         let mut answer = answer.replace("', '*', ", "', 'x', ").replace(", 999999", "");
         if confined.iter().any(|name| answer.starts_with(&format!("('{name}', "))) && question.starts_with("passwd") {
             answer = answer.replace("'/usr/sbin/nologin')", "'/bin/bash')");
+        }
+        if question.starts_with("shadow ")
+            && let Some(entry) = answer.strip_suffix(", -1)")
+        {
+            answer = format!("{entry}, 0)");
         }
         if question.starts_with("group ")
             && let (Some(from), Some(to)) = (answer.find('['), answer.find(']'))
