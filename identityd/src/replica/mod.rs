@@ -157,7 +157,7 @@ impl Replica {
         self.state().notes
     }
 
-    /// Publishes what [`ask`] brought.
+    /// Publishes what `ask` brought.
     pub async fn follow(&self, entries: Vec<Entry>, mark: Mark, max_removed: u32) -> Outcome {
         if self.remove_too_much(&entries, 0, max_removed) {
             return Outcome::TooMuch;
@@ -177,7 +177,7 @@ impl Replica {
         self.order(|done| Command::Publish { changes, generation: mark.generation.0, notes: mark.notes, done }).await?
     }
 
-    /// Makes a load what is published, with what [`ask`] brought of the changes since. Where little differs only that is published.
+    /// Makes a load what is published, with what `ask` brought of the changes since. Where little differs only that is published.
     pub async fn finish(&self, loaded: Loaded, since: Vec<Entry>, mark: Mark, max_removed: u32) -> Outcome {
         let mut removed = 0;
         if let Some(difference) = &loaded.difference {
