@@ -6,6 +6,7 @@
 pub mod administrator;
 pub mod bench;
 pub mod fleet;
+pub mod limit;
 pub mod mosh;
 pub mod namespace;
 pub mod places;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use schema::wire::frame::{Op, Status};
 use schema::wire::message::{Outcome, PamContext, Reply, Request, Secret, Verdict};
+use tests::limit::within;
 use tests::{Login, Mosh, boot};
 
 const DB: &str = "/var/lib/identityd/directory.db";
@@ -125,36 +126,32 @@ fn a_hash_of_absurd_cost_is_refused_as_quickly_as_a_wrong_password() {
             .success();
         let began = Instant::now();
         assert_eq!(login(&mosh, "ana", b"whatever it is"), Outcome::AuthError, "{hash}");
-        assert!(began.elapsed() < Duration::from_secs(3), "{hash} took {:?}", began.elapsed());
+        within(Duration::from_secs(3), hash, began.elapsed());
     }
     mosh.wait_until("the log has the reason", Duration::from_secs(2), |mosh| {
         mosh.journal().contains("more than this server computes")
     });
 }
 
-/// All refusals take the same time: which it was cannot be measured. They are padded to 250 ms, so a difference would be a step of 250 ms, or a
-/// shift that stands out of the noise of the medians.
+/// All refusals take the same time: which it was cannot be measured. They are padded to 250 ms, so a difference would be a step of 250 ms. The shortest of each kind is compared, and they
+/// take turns: what else the machine does lengthens some of them, and all kinds alike.
 #[test]
 fn refusals_take_the_same_time_whatever_their_reason() {
     let mosh =
         boot!(Mosh::builder().login(ana()).login(Login::new("ben").password("his secret")).login(Login::new("none")));
     mosh.identityctl(["login", "lock", "ben"]).success();
-    let median = |user: &str| {
-        let mut times: Vec<_> = (0..7)
-            .map(|_| {
-                let began = Instant::now();
-                assert_eq!(login(&mosh, user, b"wrong password"), Outcome::AuthError);
-                began.elapsed()
-            })
-            .collect();
-        times.sort_unstable();
-        assert!(times[0] >= Duration::from_millis(250), "{user}: {times:?}");
-        times[3]
-    };
-    let medians = ["ana", "ben", "none", "nobody-here", "a:b"].map(|user| (user, median(user)));
-    println!("medians of refusals: {medians:?}");
-    let (least, most) = medians.iter().fold((Duration::MAX, Duration::ZERO), |(a, b), (_, t)| (a.min(*t), b.max(*t)));
-    assert!(most - least < Duration::from_millis(100), "{medians:?}");
+    let mut shortest = ["ana", "ben", "none", "nobody-here", "a:b"].map(|user| (user, Duration::MAX));
+    for _ in 0..7 {
+        for (user, shortest) in &mut shortest {
+            let began = Instant::now();
+            assert_eq!(login(&mosh, user, b"wrong password"), Outcome::AuthError);
+            *shortest = began.elapsed().min(*shortest);
+        }
+    }
+    println!("the shortest refusals: {shortest:?}");
+    let (least, most) = shortest.iter().fold((Duration::MAX, Duration::ZERO), |(a, b), (_, t)| (a.min(*t), b.max(*t)));
+    assert!(least >= Duration::from_millis(250), "{shortest:?}");
+    assert!(most - least < Duration::from_millis(200), "{shortest:?}");
 }
 
 #[test]
@@ -215,7 +212,7 @@ fn a_flood_of_wrong_passwords_leaves_look_ups_and_others_alone() {
         at(100)
     );
     // libc would give up after 200 ms.
-    assert!(at(99) < Duration::from_millis(200), "{:?}", at(99));
+    within(Duration::from_millis(200), "99 of 100 look-ups", at(99));
     assert_eq!(login(&mosh, "ana", b"her secret"), Outcome::Success);
 }
 
@@ -282,7 +279,7 @@ fn a_change_while_another_program_writes_is_bounded_and_says_what_became_of_it()
         }
         waiting.join().unwrap()
     });
-    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    within(Duration::from_secs(20), "until it is given up", began.elapsed());
     assert_eq!(verdict.outcome, Outcome::Unavailable);
     assert!(verdict.info.as_deref().unwrap_or_default().contains("has not been changed"), "{verdict:?}");
     assert!(mosh.identityctl(["status"]).success().stdout.contains("ok"));

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tests::limit::within;
 use tests::{Login, Mosh, boot};
 
 const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f ana@laptop";
@@ -132,7 +133,8 @@ fn without_a_daemon_each_question_says_so_and_exits_with_4() {
     mosh.daemon().start();
     mosh.daemon().pause();
     let output = mosh.identityctl(["ssh-keys", "ana"]).exit(4);
-    assert!(output.stderr.contains("did not answer") && output.took < Duration::from_secs(4), "{output}");
+    assert!(output.stderr.contains("did not answer"), "{output}");
+    within(Duration::from_secs(4), "until it is given up", output.took);
     mosh.daemon().resume();
     mosh.identityctl(["ssh-keys", "ana"]).success();
 }

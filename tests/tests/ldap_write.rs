@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tests::administrator::{self, ctl, json, with_stdin};
-use tests::mosh::{LdapLogin, Slapd, group_ldif};
+use tests::mosh::{LdapLogin, Output, Slapd, group_ldif};
 use tests::{Mosh, boot};
 
 /// A machine with a slapd as it is shipped, which identityctl administers; identityd does not run.
@@ -220,19 +220,46 @@ fn two_administrators_at_once_never_get_one_id_or_one_name() {
     sound(&mosh);
 }
 
+/// Runs a command which is killed when it is about to send to the server for the `n`-th time: not by the clock, so that it is known to be in the middle. Gives how often it came to send.
+fn killed_before(mosh: &Mosh, n: usize, line: &str) -> (Output, usize) {
+    let strace = format!("strace -f -qq -o /tmp/sent -e trace=sendto -e inject=sendto:signal=KILL:when={n}");
+    let output = mosh.sh(&format!("{strace} identityctl {line}"));
+    (output, mosh.read("/tmp/sent").matches("sendto(").count())
+}
+
+/// `make test` kills before some of the sends of each command, `KILLS=all` before each.
 #[test]
-fn killed_at_any_moment_nothing_is_half_there_and_the_same_command_goes_on() {
+fn killed_before_any_message_to_the_server_nothing_is_half_there_and_the_same_command_goes_on() {
+    const NEVER: usize = 60_000;
+    // How many points of each command, and how many messages lie between them.
+    const POINTS: usize = 5;
+    const STEP: usize = 4;
     machine!(mosh, slapd);
-    ctl(&mosh, "group add web").success();
-    let mut killed = 0;
-    for (round, wait) in [0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.13, 0.16, 0.2, 0.25].iter().enumerate() {
-        let name = format!("u{round}");
-        let mut kill = |line: &str| {
-            let killer = mosh.sh(&format!("timeout -s KILL {wait} identityctl {line}"));
-            killed += usize::from(killer.status == Some(137));
-            killer
+    // The first of all finds less to look at.
+    for line in ["group add web", "login add first", "login rename first second", "login remove second"] {
+        ctl(&mosh, line).success();
+    }
+    // What each sends when nobody kills it: greetings first, then questions, writes, and a farewell.
+    let [add, rename, remove] = ["login add u", "login rename u ux", "login remove ux"].map(|line| {
+        let (whole, sends) = killed_before(&mosh, NEVER, line);
+        whole.success();
+        sends
+    });
+    println!("messages of an addition: {add}, of another name: {rename}, of a removal: {remove}");
+    // The last of them are the writes.
+    let all = std::env::var("KILLS").is_ok_and(|kills| kills == "all");
+    let points: Vec<usize> =
+        if all { (1..add.max(rename).max(remove)).collect() } else { (1..=POINTS).map(|point| point * STEP).collect() };
+    let (mut killed, mut tried) = (0, 0);
+    for before_the_end in points {
+        let name = format!("u{before_the_end}");
+        let mut kill = |line: &str, sends: usize| {
+            if let Some(n) = sends.checked_sub(before_the_end).filter(|n| *n > 0) {
+                tried += 1;
+                killed += usize::from(killed_before(&mosh, n, line).0.status == Some(137));
+            }
         };
-        kill(&format!("login add {name}"));
+        kill(&format!("login add {name}"), add);
         let again = ctl(&mosh, &format!("login add {name}"));
         // It had come to its end, or its group is still taken for somebody's who is at it.
         if !again.ok() {
@@ -244,20 +271,21 @@ fn killed_at_any_moment_nothing_is_half_there_and_the_same_command_goes_on() {
             }
         }
         ctl(&mosh, &format!("group add-member web {name}")).success();
-        kill(&format!("login rename {name} {name}x"));
+        kill(&format!("login rename {name} {name}x"), rename);
         let again = ctl(&mosh, &format!("login rename {name} {name}x"));
         assert!(again.ok() || again.stderr.contains("there is no login"), "{again}");
         assert_eq!(json(&mosh, &format!("login show {name}x"))["group"], format!("{name}x"));
         assert_eq!(json(&mosh, &format!("group list --member {name}x"))["groups"][0]["name"], "web");
         let uid = json(&mosh, &format!("login show {name}x"))["uid"].clone();
-        kill(&format!("login remove {name}x"));
+        kill(&format!("login remove {name}x"), remove);
         let again = ctl(&mosh, &format!("login remove {name}x"));
         assert!(again.ok() || again.stderr.contains("there is no login"), "{again}");
         ctl(&mosh, &format!("login add stranger --uid {uid}")).exit(1);
         let left = slapd.stored(&format!("(|(uid={name}x)(cn={name}x)(memberUid={name}x)(memberUid={name}))"));
         assert_eq!(left.matches("dn: ").count(), left.matches("objectClass: mayfirstRetiredId").count(), "{left}");
     }
-    println!("{killed} of the commands were killed");
+    println!("{killed} of {tried} commands were killed");
+    assert!(killed > 0 && killed >= tried - tried / 4, "{killed} of {tried} commands were killed");
 }
 
 #[test]
@@ -280,7 +308,7 @@ fn what_an_interrupted_addition_left_is_taken_over_by_the_same_command() {
 
 #[test]
 fn an_import_that_was_killed_goes_on_and_comes_back_out_byte_for_byte() {
-    machine!(mosh, _slapd);
+    machine!(mosh, slapd);
     // IMPORT_LOGINS=10000 measures it.
     let logins = std::env::var("IMPORT_LOGINS").unwrap_or_else(|_| "150".into());
     let script = "mkdir /root/in; cd /root/in
@@ -292,9 +320,17 @@ fn an_import_that_was_killed_goes_on_and_comes_back_out_byte_for_byte() {
          done
          echo team:x:2999:member1,member150,member2 >team; cat team group >all; mv all group; rm team";
     mosh.sh(&script.replace("LOGINS", &logins)).success();
-    for wait in ["0.15", "0.3", "0.5"] {
-        mosh.sh(&format!("timeout -s KILL {wait} identityctl import /root/in --apply"));
+    let arrived = || {
+        slapd.stored("(uidNumber>=3000)").matches("dn: ").count()
+            + slapd.stored("(&(objectClass=posixGroup)(gidNumber>=2999))").matches("dn: ").count()
+    };
+    let mut before = arrived();
+    for _ in 0..3 {
+        killed_before(&mosh, 100, "import /root/in --apply").0.exit(137);
+        assert!(arrived() > before, "it was killed in the middle");
+        before = arrived();
     }
+    assert!(before < 2 * logins.parse::<usize>().expect("a number"), "it was killed in the middle");
     let argv = ["identityctl", "import", "/root/in", "--apply"];
     let rest = mosh.call(argv).limit(Duration::from_secs(600)).run().success();
     println!("{logins} logins with their groups, the rest of them in {:?}", rest.took);

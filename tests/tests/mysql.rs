@@ -2,10 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use tests::limit::{wide, within};
 use tests::mosh::MariaDb;
 use tests::{Mosh, boot};
 
 const SOON: Duration = Duration::from_secs(10);
+/// An answer while a server is away.
+const PROMISED: Duration = Duration::from_secs(2);
 
 /// A machine with a primary that has the schema; identityd does not run yet.
 macro_rules! scene {
@@ -231,29 +234,28 @@ fn a_retired_id_comes_back_by_the_administrator_and_a_login_has_a_hundred_keys()
 fn an_open_transaction_blocks_nobody_and_is_not_missed() {
     scene!(mosh, db);
     db.sql("CALL new_login('ana', 'Ana', NULL, NULL, NULL); CALL new_login('bea', 'Bea', NULL, NULL, NULL); CALL number_changes()");
-    let held = std::env::var("OPEN_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(6);
-    db.begin(&format!(
+    db.begin(
         "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; START TRANSACTION; CALL new_login('open', NULL, NULL, NULL, NULL); UPDATE login SET gecos = 'late' WHERE name = 'ana';
-         INSERT INTO login_capability SELECT uid, 'sftp' FROM login WHERE name = 'open'; INSERT INTO touched VALUES (1, 'login', 'mark', 5);
-         SELECT sleep({held}); COMMIT;"
-    ));
-    mosh.wait_until("the transaction is open", SOON, |_| {
-        db.sql("SET SESSION TRANSACTION ISOLATION LEVEL READ UNCOMMITTED; SELECT count(*) FROM touched WHERE seq = 1")
-            == "1"
-    });
-    let began = Instant::now();
+         INSERT INTO login_capability SELECT uid, 'sftp' FROM login WHERE name = 'open'; INSERT INTO touched VALUES (1, 'login', 'mark', 5);",
+    );
+    let is_open = || {
+        let read = "SET SESSION TRANSACTION ISOLATION LEVEL";
+        db.sql(&format!(
+            "{read} READ UNCOMMITTED; SELECT count(*) FROM touched WHERE seq = 1; {read} READ COMMITTED; SELECT count(*) FROM touched WHERE seq = 1"
+        )) == "1\n0"
+    };
+    mosh.wait_until("the transaction is open", SOON, |_| is_open());
     for number in 0..20 {
         db.sql(&format!("CALL new_login('other{number}', NULL, NULL, NULL, NULL)"));
         db.sql(&format!("INSERT INTO login_capability SELECT uid, 'sftp' FROM login WHERE name = 'other{number}'"));
     }
     db.sql("UPDATE login SET gecos = 'soon' WHERE name = 'bea'; CALL new_group('team'); DELETE FROM login WHERE name = 'other3'");
     let seen: u64 = db.sql("CALL number_changes()").parse().unwrap();
-    assert!(began.elapsed() < Duration::from_secs(held), "others waited {:?}", began.elapsed());
+    assert!(is_open(), "nobody has waited for its end");
     assert_eq!(db.sql("SELECT count(*) FROM `change` WHERE name = 'ana' AND generation > 5"), "0");
     assert_eq!(db.sql("SELECT count(*) > 0 FROM `change` WHERE name = 'other19'"), "1");
-    mosh.wait_until("it has ended", Duration::from_secs(held + 10), |_| {
-        db.sql("SELECT gecos FROM login WHERE name = 'ana'") == "late"
-    });
+    db.go_on("COMMIT;");
+    mosh.wait_until("it has ended", SOON, |_| db.sql("SELECT gecos FROM login WHERE name = 'ana'") == "late");
     db.sql("CALL number_changes()");
     let late =
         db.sql(&format!("SELECT count(*) FROM `change` WHERE name IN ('ana', 'open', 'mark') AND generation > {seen}"));
@@ -316,8 +318,9 @@ fn a_bulk_change_arrives_complete() {
     assert_eq!(listed.success().text(), many.to_string());
 }
 
+/// Asked for names that are in no cache, and published is nothing: each answer comes from a server. Promised is one within two seconds.
 #[test]
-fn a_server_that_is_killed_stalled_or_back_costs_less_than_two_seconds() {
+fn a_server_that_is_killed_stalled_or_back_is_passed_over() {
     scene!(mosh, primary);
     for number in 0..40 {
         primary.sql(&format!("CALL new_login('u{number}', 'one', NULL, NULL, NULL)"));
@@ -328,6 +331,7 @@ fn a_server_that_is_killed_stalled_or_back_costs_less_than_two_seconds() {
         replica.try_sql("SELECT count(*) FROM login").stdout.trim() == "40"
     });
     mosh.use_mariadb(&[replica.socket(), primary.socket()], "");
+    mosh.configure("snapshot", "mode = \"lookup\"");
     mosh.daemon().start();
     let mut fresh = 0;
     let mut ask = |what: &str| {
@@ -339,13 +343,13 @@ fn a_server_that_is_killed_stalled_or_back_costs_less_than_two_seconds() {
         while gecos(&mosh, &name).is_empty() {
             tries += 1;
             assert!(
-                began.elapsed() < Duration::from_secs(2),
+                began.elapsed() < wide(PROMISED),
                 "{what}: no answer for {:?}, {tries} tries\n{}",
                 began.elapsed(),
                 mosh.journal()
             );
         }
-        eprintln!("{what}: {:?}", began.elapsed());
+        within(PROMISED, what, began.elapsed());
     };
     ask("both up");
     replica.pause();

@@ -1,5 +1,5 @@
 //! Power loss at any moment, a disk that is full or read-only: what is published is always a state that the directory had, and names the generation of it.
-//! `make test` kills identityd 50 times, `make crash` some thousand times (`KILLS=3000`).
+//! `make test` kills identityd 20 times, `make crash` some thousand times (`KILLS=3000`).
 
 use std::time::{Duration, Instant};
 
@@ -58,7 +58,7 @@ fn random(state: &mut u64, below: u64) -> u64 {
 
 #[test]
 fn killed_at_any_moment_and_after_power_loss_names_are_as_they_were_at_the_generation_that_is_stated() {
-    let rounds: u32 = std::env::var("KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(50);
+    let rounds: u32 = std::env::var("KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(20);
     let mosh = boot!(Mosh::builder().logins(["w", "still"].map(Login::new)));
     is_published(&mosh, "w");
     mosh.write("/tmp/writer.py", WRITER);

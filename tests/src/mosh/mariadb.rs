@@ -97,13 +97,20 @@ impl MariaDb<'_> {
         self.mosh.call(client).env("MYSQL_PWD", PASSWORD).limit(Duration::from_secs(300)).run()
     }
 
-    /// Runs statements as root beside the test.
+    /// Runs statements as root in a session of their own, which stays open for [`MariaDb::go_on`].
     pub fn begin(self, text: &str) {
-        self.mosh.write("/tmp/begin.sql", text);
+        self.mosh.sh("mkfifo /tmp/begin").success();
+        // Its own reader and writer: opening the pipe waits for nobody, and it has no end.
         self.mosh.background(&format!(
-            "mariadb --no-defaults --socket={} -N -B identity </tmp/begin.sql >/tmp/begin.out 2>&1; exec sleep 3600",
+            "exec mariadb --no-defaults --socket={} -N -B identity 0<>/tmp/begin >/tmp/begin.out 2>&1",
             self.socket()
         ));
+        self.go_on(text);
+    }
+
+    /// Runs further statements in the session of [`MariaDb::begin`].
+    pub fn go_on(self, text: &str) {
+        self.mosh.call(["sh", "-c", "cat >/tmp/begin"]).stdin(format!("{text}\n")).run().success();
     }
 
     /// Applies the schema and gives every account its password.

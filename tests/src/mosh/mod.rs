@@ -85,9 +85,9 @@ impl Mosh {
     /// Waits until the condition holds.
     ///
     /// # Panics
-    /// When it does not within the limit.
+    /// When it does not within the limit, or the multiple of it that [`crate::limit`] allows.
     pub fn wait_until(&self, what: &str, limit: Duration, mut condition: impl FnMut(&Self) -> bool) {
-        let started = Instant::now();
+        let (started, limit) = (Instant::now(), crate::limit::wide(limit));
         while !condition(self) {
             assert!(started.elapsed() < limit, "waited {limit:?} in vain until {what}");
             std::thread::sleep(Duration::from_millis(5));
