@@ -1,6 +1,6 @@
 //! Limits of time that hold on a machine with much else to do as well.
 //!
-//! Tests state what is promised. What is asserted is [`WIDE`] times that, so that a machine where twenty programs want two processors fails no test; it is still far below what a test would
+//! Tests state what is promised. What is asserted is five times that, so that a machine where twenty programs want two processors fails no test; it is still far below what a test would
 //! take if that which it shows were broken. `STRICT=yes` asserts the promise itself, on a machine with nothing else to do.
 
 use std::time::Duration;
