@@ -86,39 +86,44 @@ fuzz: ## feed arbitrary files, records and frames to their readers under Address
 	        -- -max_total_time=$(SECONDS) -print_final_stats=1 || exit 1; \
 	done
 
-test: test-deps build ## all of it: format, lints, documentation, unit tests, end-to-end tests
-	@$(MAKE) --no-print-directory check
+# The Debian of the test machines is downloaded and unpacked while the compiler works.
+test: test-deps ## all of it: format, lints, documentation, unit tests, end-to-end tests
+	@mkdir -p '$(TARGET)'; prepare=; \
+	if [ "$$(id -u)" = 0 ]; then tests/prepare >'$(TARGET)/prepare.log' 2>&1 & prepare=$$!; fi; \
+	trap '[ -z "$$prepare" ] || kill "$$prepare" 2>/dev/null' EXIT; trap 'exit 130' INT TERM HUP; \
+	$(MAKE) --no-print-directory build && $(MAKE) --no-print-directory check || exit 1; \
+	[ -z "$$prepare" ] || { wait "$$prepare"; code=$$?; prepare=; cat '$(TARGET)/prepare.log'; exit "$$code"; }
 	$(call say,unit tests and end-to-end tests)
 	@tests/run
 
 storm: test-deps build ## a minute of look-ups without a pause while logins change and identityd is killed every second
 	@tests/prepare && KEEP=yes tests/stage
-	STORM=200000 $(CARGO) test --locked --release -p tests --test storm -- --nocapture
+	STORM=200000 $(CARGO) test --locked --release --workspace --test storm -- --nocapture
 
 lasting: test-deps build ## programs that live long while 500 generations of the snapshot pass under each (GENERATIONS=N)
 	@tests/prepare && KEEP=yes tests/stage
-	GENERATIONS=$(or $(GENERATIONS),500) $(CARGO) test --locked --release -p tests --test snapshot_lasting -- --nocapture --test-threads 1
+	GENERATIONS=$(or $(GENERATIONS),500) $(CARGO) test --locked --release --workspace --test snapshot_lasting -- --nocapture --test-threads 1
 
 crash: test-deps build ## kill identityd 3,000 times while logins change, two times in three with all in memory lost (KILLS=N)
 	@tests/prepare && KEEP=yes tests/stage
-	KILLS=$(or $(KILLS),3000) $(CARGO) test --locked --release -p tests --test snapshot_power_loss -- --nocapture killed_at_any_moment
+	KILLS=$(or $(KILLS),3000) $(CARGO) test --locked --release --workspace --test snapshot_power_loss -- --nocapture killed_at_any_moment
 
 million: test-deps build ## a directory of a million logins: published, right, restarted; prints what it took (LOGINS=N)
 	@tests/prepare && KEEP=yes tests/stage
-	LOGINS=$(or $(LOGINS),1000000) $(CARGO) test --locked --release -p tests --test snapshot_large -- --nocapture
+	LOGINS=$(or $(LOGINS),1000000) $(CARGO) test --locked --release --workspace --test snapshot_large -- --nocapture
 
 fleet: test-deps build ## 20 hosts on one MariaDB, and on one slapd: from a write to every host, and what idle hosts cost
 	@tests/prepare && KEEP=yes tests/stage
-	FLEET=docs/benchmarks $(CARGO) test --locked --release -p tests --test fleet -- --nocapture --test-threads 1
+	FLEET=docs/benchmarks $(CARGO) test --locked --release --workspace --test fleet -- --nocapture --test-threads 1
 
 directories: test-deps build ## 100,000 logins in SQLite, MariaDB and slapd: time and memory of a full reading, look-ups meanwhile (LOGINS=10000)
 	@tests/prepare && KEEP=yes tests/stage
-	DIRECTORIES=docs/benchmarks $(CARGO) test --locked --release -p tests --test directories -- --nocapture
+	DIRECTORIES=docs/benchmarks $(CARGO) test --locked --release --workspace --test directories -- --nocapture
 
 bench: test-deps build ## measure this and its peers, write docs/benchmarks (30 minutes; SIZES="1000" PEERS="files sss" for a part)
 	@tests/prepare && KEEP=yes tests/stage && PACKAGES=tests/packages.bench TEST_ROOT='$(or $(BENCH_ROOT),$(TARGET)/bench-root)' tests/prepare
 	$(CARGO) build --locked --release -p tests --bins
-	$(if $(SIZES)$(PEERS),,BENCH=docs/benchmarks $(CARGO) test --locked --release -p tests --test bench -- --nocapture)
+	$(if $(SIZES)$(PEERS),,BENCH=docs/benchmarks $(CARGO) test --locked --release --workspace --test bench -- --nocapture)
 	TEST_ROOT='$(or $(BENCH_ROOT),$(TARGET)/bench-root)' TEST_SCRATCH='$(TARGET)/bench-scratch' $(RELEASE)/bench docs/benchmarks
 
 up: ## on a bare Debian: install, wire, start, import the sample (or FROM=DIR), show it

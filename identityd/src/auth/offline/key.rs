@@ -5,8 +5,8 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use argon2::{Algorithm, Argon2, Params, Version};
-use rand::TryRngCore;
-use rand::rngs::OsRng;
+use rand::TryRng;
+use rand::rngs::SysRng;
 use schema::hash::PasswordHash;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
@@ -64,7 +64,7 @@ impl HostKey {
 
     fn make(path: &Path) -> io::Result<Self> {
         let mut key = Zeroizing::new([0; KEY]);
-        OsRng.try_fill_bytes(&mut *key).map_err(io::Error::other)?;
+        SysRng.try_fill_bytes(&mut *key).map_err(io::Error::other)?;
         let new = path.with_extension("key.new");
         let _ = std::fs::remove_file(&new);
         let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
@@ -89,7 +89,7 @@ impl HostKey {
     /// A fresh salt.
     pub(super) fn salt() -> Option<[u8; SALT]> {
         let mut salt = [0; SALT];
-        OsRng.try_fill_bytes(&mut salt).ok()?;
+        SysRng.try_fill_bytes(&mut salt).ok()?;
         Some(salt)
     }
 

@@ -3,8 +3,6 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rand::Rng;
-
 /// Before a server that failed is tried again.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// At most, with up to a fifth more, so that a thousand hosts do not come back in the same instant.
@@ -65,7 +63,7 @@ impl Order {
             let news = before.as_ref().is_none_or(|down| down.reason != reason);
             let pause = before.map_or(FIRST_PAUSE, |down| (down.pause * 2).min(LONGEST_PAUSE));
             let jitter =
-                if pause < LONGEST_PAUSE { Duration::ZERO } else { pause.mul_f64(rand::rng().random_range(0.0..0.2)) };
+                if pause < LONGEST_PAUSE { Duration::ZERO } else { pause.mul_f64(rand::random_range(0.0..0.2)) };
             state.down = Some(Down { reason: reason.into(), pause, again: Instant::now() + pause + jitter });
             news
         })
