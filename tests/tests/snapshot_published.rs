@@ -115,3 +115,29 @@ fn an_emptied_directory_is_held_back_until_somebody_accepts_it() {
     assert_eq!(mosh.wire(0).message(&Request::AcceptRemoval), Ok(Reply::Done));
     mosh.wait_until("they are gone", SOON, |mosh| !mosh.run(["getent", "passwd", "login7"]).ok());
 }
+
+#[test]
+fn removals_one_by_one_are_held_back_also_over_a_restart_while_additions_go_on() {
+    let mosh = boot!(Mosh::builder().logins((0..60).map(|n| Login::new(&format!("login{n}")))));
+    is_published(&mosh);
+    let remove = |mosh: &Mosh, n: u32| mosh.identityctl(["login", "remove", &format!("login{n}")]).success();
+    // The first twenty may always go, and a restart does not give another twenty.
+    (0..15).for_each(|n| drop(remove(&mosh, n)));
+    mosh.daemon().kill();
+    mosh.daemon().start();
+    (15..30).for_each(|n| drop(remove(&mosh, n)));
+    mosh.wait_until("the rest is held back", SOON, |mosh| status(mosh)["snapshot"]["held"]["logins"] == 10);
+    assert_eq!(status(&mosh)["snapshot"]["held"]["gone"], 20);
+    assert!(mosh.identityctl(["status"]).stdout.contains("identityctl snapshot accept"));
+    mosh.run(["getent", "passwd", "login19"]).exit(2);
+    mosh.run(["getent", "passwd", "login20"]).success();
+    mosh.identityctl(["login", "add", "newcomer", "--capabilities", "sftp"]).success();
+    mosh.wait_until("an addition is published", SOON, |mosh| mosh.sh("id -nG newcomer | grep -qw sftp-only").ok());
+    assert!(mosh.run(["getent", "passwd", "login25"]).ok());
+    mosh.identityctl(["snapshot", "verify", "/var/lib/identityd/snapshot"]).success();
+    let accepted = mosh.identityctl(["snapshot", "accept", "--yes"]).success();
+    assert!(accepted.stdout.contains("10 logins"), "{}", accepted.stdout);
+    mosh.wait_until("they are gone", SOON, |mosh| !mosh.run(["getent", "passwd", "login29"]).ok());
+    remove(&mosh, 30);
+    mosh.wait_until("one more may go", SOON, |mosh| !mosh.run(["getent", "passwd", "login30"]).ok());
+}

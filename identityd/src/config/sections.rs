@@ -367,19 +367,27 @@ pub struct Snapshot {
     pub mode: SnapshotMode,
     /// Who may read it.
     pub visibility: Visibility,
-    /// Percent of the published logins that may vanish at once without an administrator's word.
+    /// Percent of the published logins, and of the groups, that may vanish without an administrator's word.
     pub max_removed: u32,
+    /// Within this time.
+    pub removed_within: Span,
 }
 
 impl Default for Snapshot {
     fn default() -> Self {
-        Self { mode: SnapshotMode::Replica, visibility: Visibility::Open, max_removed: 10 }
+        Self {
+            mode: SnapshotMode::Replica,
+            visibility: Visibility::Open,
+            max_removed: 10,
+            removed_within: Span::secs(3600),
+        }
     }
 }
 
 impl Snapshot {
     pub(super) fn check(&self) -> Result<(), Wrong> {
-        range("snapshot.max_removed", self.max_removed.into(), 0, 100)
+        range("snapshot.max_removed", self.max_removed.into(), 0, 100)?;
+        between("snapshot.removed_within", self.removed_within, Span::secs(60), Span::secs(7 * 86_400))
     }
 }
 

@@ -49,7 +49,15 @@ pub(super) fn json(facts: &Facts) -> Value {
             "expected_logins": loading.expected.0,
             "expected_groups": loading.expected.1,
         })),
-        "held": facts.held.map(|held| json!({ "logins": held.logins, "of": held.of, "since": seconds(held.since) })),
+        "held": facts.held.map(|held| json!({
+            "logins": held.logins,
+            "gone": held.gone,
+            "of": held.of,
+            "groups": held.groups,
+            "groups_gone": held.groups_gone,
+            "of_groups": held.of_groups,
+            "since": seconds(held.since),
+        })),
         "failure": facts.failure.as_ref().map(|(text, at)| json!({ "text": text, "at": seconds(*at) })),
         "copy_failure": facts.not_kept,
         "load_failure": facts.load_failure,
@@ -61,10 +69,12 @@ pub(super) fn warnings(facts: &Facts) -> Vec<String> {
     let mut warnings = Vec::new();
     if let Some(held) = facts.held {
         let since = held.since.elapsed().unwrap_or_default().as_secs();
+        let logins = vanish(held.logins, held.gone, held.of, "logins");
+        let groups = vanish(held.groups, held.groups_gone, held.of_groups, "groups");
         warnings.push(format!(
-            "held back for {since} s: {} of {} published logins would vanish at once. Programs see the snapshot from before. Mend the directory, or let \
-             it through with: identityctl snapshot accept",
-            held.logins, held.of
+            "held back for {since} s: {} would vanish. Programs see the snapshot from before. Mend the directory, or, at the end of a clean-up that is \
+             meant, let it through with: identityctl snapshot accept",
+            [logins, groups].into_iter().flatten().collect::<Vec<_>>().join(" and ")
         ));
     }
     if let Some((text, _)) = &facts.failure {
@@ -85,10 +95,20 @@ pub(super) fn warnings(facts: &Facts) -> Vec<String> {
     warnings
 }
 
+/// `None`: none of them would.
+fn vanish(more: u64, gone: u64, of: u64, what: &str) -> Option<String> {
+    match (more, gone) {
+        (0, _) => None,
+        (_, 0) => Some(format!("{more} of {of} published {what}")),
+        _ => Some(format!("{more} of {of} published {what}, after {gone} of late,")),
+    }
+}
+
 /// Gauges; nothing in lookup mode.
 pub(super) fn gauges(facts: &Facts) -> Vec<(&'static str, f64)> {
     let mut gauges = vec![
         ("identityd_snapshot_held_logins", facts.held.map_or(0.0, |held| held.logins as f64)),
+        ("identityd_snapshot_held_groups", facts.held.map_or(0.0, |held| held.groups as f64)),
         ("identityd_snapshot_failing", f64::from(u8::from(facts.failure.is_some()))),
         ("identityd_snapshot_loading", f64::from(u8::from(facts.loading.is_some()))),
     ];

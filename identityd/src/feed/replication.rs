@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::{Change, Changes, DirectoryError, Follower, Lane, RETRY};
 use crate::cache::Source;
 use crate::directory::Kind;
-use crate::replica::{Loaded, Loading, MOST_CHANGES, Mark, Outcome, Replica, Rules, ask};
+use crate::replica::{Limits, Loaded, Loading, MOST_CHANGES, Mark, Outcome, Replica, Rules, ask};
 use std::sync::Arc;
 
 /// Local accounts and rules are in force for so long before everything is published under them: useradd(8) writes several files.
@@ -61,6 +61,8 @@ pub(super) struct Replication {
     failing: bool,
     /// A reading was held back: of this generation, under these rules.
     held: Option<(Generation, Rules)>,
+    /// While something is held back: what has been added up to this is published.
+    added: Option<Generation>,
 }
 
 impl Replication {
@@ -78,6 +80,7 @@ impl Replication {
             other: None,
             failing: false,
             held: None,
+            added: None,
         }
     }
 
@@ -92,6 +95,7 @@ impl Replication {
         self.wanted = Some(reason.into());
         // What is being read may be of before.
         self.loading = None;
+        self.added = None;
     }
 
     /// When to look again although nothing has happened.
@@ -155,14 +159,14 @@ impl Follower {
             return Ok(Followed::No);
         }
         let Some(host) = self.host.upgrade() else { return Ok(Followed::No) };
-        let (rules, max) = (host.rules(), host.config().snapshot.max_removed);
+        let (rules, limits) = (host.rules(), Limits::from(&host.config().snapshot));
         let source = self.cache.source();
         let entries = ask(source, &rules, changes).await?;
         if attempt < ATTEMPTS && newest(source).await? != last {
             return Ok(Followed::Overtaken);
         }
         let mark = Mark { generation: last, notes: Notes::new(replication.policy, &source.cursor(last)) };
-        let outcome = replication.replica.follow(entries, mark, max).await;
+        let outcome = replication.replica.follow(entries, mark, limits).await;
         replication.failing = outcome == Outcome::Failed;
         if outcome == Outcome::TooMuch {
             // Counting exactly, and waiting, is the load's.
@@ -203,6 +207,8 @@ impl Follower {
             return Ok(());
         }
         replication.held = None;
+        self.add(newest, &rules).await?;
+        let Some(replication) = &mut self.replica else { return Ok(()) };
         if replication.loading.is_some() || Instant::now() < replication.load_after || !replication.adopted {
             return Ok(());
         }
@@ -211,6 +217,30 @@ impl Follower {
         };
         let feed = Arc::clone(&self.feed);
         replication.loading = Some(replication.replica.load(directory, rules, reason, move || feed.wake.notify_one()));
+        Ok(())
+    }
+
+    /// While a removal is held back, what is added does not wait for the next reading.
+    async fn add(&mut self, newest: Generation, rules: &Rules) -> Result<(), DirectoryError> {
+        let Some(replication) = &mut self.replica else { return Ok(()) };
+        let Some(added) = replication.added.filter(|added| *added < newest) else { return Ok(()) };
+        let source = self.cache.source();
+        let changes = source
+            .ask(Lane::Reserved, |directory| async move { directory.changes_after(added, MOST_CHANGES + 1).await })
+            .await?;
+        let changes = match changes {
+            Changes::List(changes) if changes.len() <= MOST_CHANGES as usize => changes,
+            // The next reading brings them.
+            Changes::List(_) | Changes::Gap => {
+                replication.added = None;
+                return Ok(());
+            }
+        };
+        let there = ask(source, rules, &changes).await?;
+        replication.added = Some(changes.last().map_or(newest, |change| change.generation));
+        if replication.replica.add(there).await {
+            self.feed.alter();
+        }
         Ok(())
     }
 
@@ -279,21 +309,26 @@ impl Follower {
             tracing::warn!(kind, name = entry.name, id = entry.id, reason = entry.reason, "not served: quarantined");
         }
         let Some(replication) = &mut self.replica else { return Ok(Outcome::Overtaken) };
-        let max = self.host.upgrade().map_or(0, |host| host.config().snapshot.max_removed);
+        let Some(limits) = self.host.upgrade().map(|host| Limits::from(&host.config().snapshot)) else {
+            return Ok(Outcome::Overtaken);
+        };
         let mark = Mark { generation: at, notes: Notes::new(rules.policy(), &source.cursor(at)) };
-        let outcome = replication.replica.finish(loaded, entries, mark, max).await;
+        let outcome = replication.replica.finish(loaded, entries, mark, limits).await;
         match outcome {
             Outcome::Published => {
                 replication.set_rules(rules);
                 replication.wanted = None;
                 replication.lost = None;
                 replication.held = None;
+                replication.added = None;
             }
             Outcome::Failed => return Ok(outcome),
             Outcome::TooMuch => {
                 // Read again when the directory or the rules have changed, or an administrator says so.
                 replication.lost = Some(seen);
                 replication.held = Some((seen, rules));
+                replication.added = Some(at);
+                self.feed.alter();
                 return Ok(outcome);
             }
             Outcome::Overtaken => {

@@ -10,6 +10,7 @@ use schema::snapshot::changes::Change as Entry;
 use schema::snapshot::view::Kind as _;
 
 use super::entry::Rules;
+use super::window::Entry as Vanished;
 use crate::cache::{Lane, Source};
 use crate::directory::{Change, DirectoryError, Entry as Found, Kind, NamedLogin, Quarantined};
 use crate::snapshot::Published;
@@ -168,27 +169,40 @@ impl Batch {
     }
 }
 
-/// How many published logins would vanish: neither their uid nor their name is there afterwards.
-pub(super) fn removes(published: &Published, changes: &[Entry]) -> usize {
-    let Some(snapshot) = published.snapshot() else { return 0 };
-    let (mut uids, mut names) = (HashSet::new(), HashSet::new());
-    let mut gone = HashSet::new();
+/// The published logins and groups that would vanish: nobody has their name and id any more.
+pub(super) fn removed(published: &Published, changes: &[Entry]) -> BTreeSet<Vanished> {
+    let Some(snapshot) = published.snapshot() else { return BTreeSet::new() };
+    let mut gone = BTreeSet::new();
     for change in changes {
-        let old = match change {
-            Entry::Login(login) => {
-                uids.insert(login.id());
-                names.insert(login.name());
-                continue;
-            }
-            Entry::NoLoginNamed(name) => snapshot.login_by_name(name.as_str().as_bytes()),
-            Entry::NoLoginWith(uid) => snapshot.login_by_uid(uid.raw()),
-            _ => continue,
+        let logins = match change {
+            Entry::Login(login) => [snapshot.login_by_name(login.name()), snapshot.login_by_uid(login.id())],
+            Entry::NoLoginNamed(name) => [snapshot.login_by_name(name.as_str().as_bytes()), Answer::Absent],
+            Entry::NoLoginWith(uid) => [snapshot.login_by_uid(uid.raw()), Answer::Absent],
+            _ => [Answer::Absent, Answer::Absent],
         };
-        if let Answer::Found(login) = old {
-            gone.insert((login.id(), login.name()));
+        let groups = match change {
+            Entry::Group(group) => [snapshot.group_by_name(group.name()), snapshot.group_by_gid(group.id())],
+            Entry::NoGroupNamed(name) => [snapshot.group_by_name(name.as_str().as_bytes()), Answer::Absent],
+            Entry::NoGroupWith(gid) => [snapshot.group_by_gid(gid.raw()), Answer::Absent],
+            _ => [Answer::Absent, Answer::Absent],
+        };
+        for login in logins {
+            let Answer::Found(login) = login else { continue };
+            gone.insert(Vanished::new(Kind::Login, login.id(), login.name()));
+        }
+        for group in groups {
+            let Answer::Found(group) = group else { continue };
+            gone.insert(Vanished::new(Kind::Group, group.id(), group.name()));
         }
     }
-    gone.into_iter().filter(|(uid, name)| !uids.contains(uid) && !names.contains(name)).count()
+    for change in changes {
+        match change {
+            Entry::Login(login) => gone.remove(&Vanished::new(Kind::Login, login.id(), login.name())),
+            Entry::Group(group) => gone.remove(&Vanished::new(Kind::Group, group.id(), group.name())),
+            _ => false,
+        };
+    }
+    gone
 }
 
 fn valid<T>(source: &Source, found: Found<T>) -> Option<T> {

@@ -4,6 +4,7 @@
 //! everything is read anew beside it (`load`) while what is published goes on being published. What this server's own accounts and rules say
 //! is applied before anything is published (`entry`): a reader of the files needs to know no other file.
 
+mod additions;
 mod batch;
 mod compare;
 mod entry;
@@ -12,13 +13,14 @@ mod owner;
 mod state;
 #[cfg(test)]
 mod tests;
+mod window;
 
 pub(crate) use batch::ask;
 pub use entry::{Rules, trimmed};
 pub use load::{LoadError, Loaded, Loading};
 pub use state::{Facts, Published as PublishedFacts};
 
-use std::sync::{Arc, Mutex, PoisonError, RwLock, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, mpsc};
 use std::time::Duration;
 
 use schema::record::Generation;
@@ -28,9 +30,12 @@ use tokio::sync::{oneshot, watch};
 
 use crate::config::{SnapshotMode, Visibility};
 use crate::snapshot::{Places, Published};
+use compare::Difference;
 use owner::Command;
 pub use state::Held;
 use state::State;
+pub use window::Limits;
+use window::{Count, Record, Window};
 
 /// More changes than this are read faster all together.
 pub const MOST_CHANGES: u32 = 4000;
@@ -40,6 +45,8 @@ pub struct Replica {
     commands: Mutex<mpsc::Sender<Command>>,
     view: RwLock<Option<Arc<Published>>>,
     state: Mutex<State>,
+    window: Mutex<Window>,
+    record: Record,
     opened: watch::Sender<Opened>,
 }
 
@@ -122,6 +129,8 @@ impl Replica {
             commands: Mutex::new(commands.clone()),
             view: RwLock::default(),
             state: Mutex::default(),
+            window: Mutex::default(),
+            record: Record::in_directory(&places.kept),
             opened: watch::Sender::default(),
         });
         owner::spawn(Arc::downgrade(&replica), places, commands, orders)?;
@@ -158,19 +167,51 @@ impl Replica {
     }
 
     /// Publishes what `ask` brought.
-    pub async fn follow(&self, entries: Vec<Entry>, mark: Mark, max_removed: u32) -> Outcome {
-        if self.remove_too_much(&entries, 0, max_removed) {
+    pub async fn follow(self: &Arc<Self>, entries: Vec<Entry>, mark: Mark, limits: Limits) -> Outcome {
+        let Some(published) = self.published() else { return Outcome::of(self.publish(entries, mark).await) };
+        let removed = batch::removed(&published, &entries);
+        if self.slide(&published, limits).is_too_much(Count::of(&removed), limits) {
             return Outcome::TooMuch;
         }
-        Outcome::of(self.publish(entries, mark).await)
+        if !removed.is_empty() {
+            self.note(|window| window.count(window::now(), removed)).await;
+        }
+        let outcome = Outcome::of(self.publish(entries, mark).await);
+        if outcome == Outcome::Published && self.window().is_held() {
+            // By an earlier life, and mended since.
+            self.note(Window::let_go).await;
+        }
+        outcome
     }
 
-    /// Whether these changes, and so many logins beside them, are more than may vanish from what is published.
-    fn remove_too_much(&self, entries: &[Entry], others: usize, max_removed: u32) -> bool {
-        self.published().is_some_and(|published| {
-            let removed = batch::removes(&published, entries);
-            removed > 0 && compare::is_too_much(removed + others, published.counts().0, max_removed)
-        })
+    /// What an earlier life has seen vanish from what was taken over.
+    fn remember_removals(&self) {
+        let window = self.record.read(window::now());
+        if !self.record.exists() {
+            self.record.write(&window);
+        }
+        *self.window() = window;
+    }
+
+    /// What has vanished of late, as it is now.
+    fn slide(&self, published: &Published, limits: Limits) -> MutexGuard<'_, Window> {
+        let mut window = self.window();
+        window.slide(window::now(), limits.within, published);
+        window
+    }
+
+    /// Changes what another life must know of removals, and writes it to the disk: before they are published, so that none is forgotten.
+    async fn note(self: &Arc<Self>, change: impl FnOnce(&mut Window)) {
+        let changed = {
+            let mut window = self.window();
+            let before = window.clone();
+            change(&mut window);
+            (*window != before || !self.record.exists()).then(|| window.clone())
+        };
+        if let Some(window) = changed {
+            let replica = Arc::clone(self);
+            let _ = tokio::task::spawn_blocking(move || replica.record.write(&window)).await;
+        }
     }
 
     async fn publish(&self, changes: Vec<Entry>, mark: Mark) -> Result<(), NotPublished> {
@@ -178,19 +219,36 @@ impl Replica {
     }
 
     /// Makes a load what is published, with what `ask` brought of the changes since. Where little differs only that is published.
-    pub async fn finish(&self, loaded: Loaded, since: Vec<Entry>, mark: Mark, max_removed: u32) -> Outcome {
-        let mut removed = 0;
-        if let Some(difference) = &loaded.difference {
-            if self.state().is_held(difference, max_removed) {
+    pub async fn finish(self: &Arc<Self>, loaded: Loaded, since: Vec<Entry>, mark: Mark, limits: Limits) -> Outcome {
+        let (mut vanished, mut accepted) = (Vec::new(), false);
+        if let (Some(difference), Some(published)) = (&loaded.difference, self.published()) {
+            let removed = self.state().not_accepted(&difference.removed);
+            accepted = removed != difference.removed;
+            let window = self.slide(&published, limits).clone();
+            if window.is_too_much(removed.count(), limits) {
+                self.state().hold(&difference.removed, &window, &published);
+                self.note(|window| window.hold(window::now())).await;
+                let mut there = loaded.difference.and_then(Difference::there).unwrap_or_default();
+                there.extend(since);
+                self.add(there).await;
                 return Outcome::TooMuch;
             }
-            removed = self.state().not_accepted(difference);
+            // What is held back is listed by a reading; this one is of before.
+            let removed_since = batch::removed(&published, &since);
+            if window.is_too_much(removed.count() + Count::of(&removed_since), limits) && !removed_since.is_empty() {
+                return Outcome::Overtaken;
+            }
+            vanished = removed.entries(&published);
+            vanished.extend(removed_since);
         }
-        // What is held back is listed by a reading; this one is of before.
-        if self.remove_too_much(&since, removed, max_removed) {
-            return Outcome::Overtaken;
-        }
-        let done = match loaded.difference.and_then(|difference| difference.changes) {
+        self.note(|window| {
+            if accepted {
+                window.forgive();
+            }
+            window.count(window::now(), vanished);
+        })
+        .await;
+        let done = match loaded.difference.and_then(Difference::changes) {
             Some(mut changes) => {
                 changes.extend(since);
                 self.publish(changes, mark).await
@@ -210,8 +268,17 @@ impl Replica {
         if done.is_ok() {
             self.now_knows_quarantined();
             self.state().let_through();
+            self.note(Window::let_go).await;
         }
         Outcome::of(done)
+    }
+
+    /// Publishes what these changes add, and nothing that they take away, without a word of the generation: they have to come again. Whether there was something.
+    pub async fn add(&self, changes: Vec<Entry>) -> bool {
+        let Some(published) = self.published() else { return false };
+        let changes = additions::additions(&published, changes);
+        // What it costs is no more than a while: everything is read again.
+        !changes.is_empty() && matches!(self.order(|done| Command::Add { changes, done }).await, Ok(Ok(())))
     }
 
     /// An administrator lets through what is held back, and nothing else.
@@ -256,8 +323,12 @@ impl Replica {
         self.state().facts(self.published().as_deref())
     }
 
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn window(&self) -> MutexGuard<'_, Window> {
+        self.window.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn send(&self, command: Command) -> Result<(), NotPublished> {

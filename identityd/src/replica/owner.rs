@@ -25,6 +25,7 @@ const OPEN_AGAIN: Duration = Duration::from_secs(5);
 
 pub(super) enum Command {
     Publish { changes: Vec<Entry>, generation: u64, notes: Notes, done: Done },
+    Add { changes: Vec<Entry>, done: Done },
     StartLoad { done: oneshot::Sender<Result<Load, NotPublished>> },
     FinishLoad { base: Box<Loaded>, since: Vec<Entry>, generation: u64, notes: Notes, done: Done },
     Show(Visibility),
@@ -120,6 +121,7 @@ impl Owner {
         let Some(replica) = self.replica.upgrade() else { return };
         replica.state().notes = self.publisher.notes();
         if let Some(published) = replica.published() {
+            replica.remember_removals();
             let logins = replica.facts().published.map_or(0, |published| published.logins);
             tracing::info!(
                 generation = published.generation,
@@ -148,6 +150,11 @@ impl Owner {
                     if result.is_err() && self.look_after() {
                         result = self.publisher.publish(generation, Vec::new());
                     }
+                    let _ = done.send(self.published(result));
+                }
+                Ok(Command::Add { changes, done }) => {
+                    let generation = self.publisher.generation().unwrap_or(0);
+                    let result = self.publisher.publish(generation, changes);
                     let _ = done.send(self.published(result));
                 }
                 Ok(Command::StartLoad { done }) => {

@@ -5,7 +5,8 @@ use std::time::SystemTime;
 use schema::snapshot::layout::Pair;
 use schema::snapshot::write::Notes;
 
-use super::compare::{Difference, is_too_much};
+use super::compare::Removed;
+use super::window::{Count, Window};
 use crate::snapshot;
 
 /// What is known beside the files.
@@ -18,8 +19,8 @@ pub(super) struct State {
     pub(super) loading: Option<Progress>,
     pub(super) load_failure: Option<String>,
     held: Option<Waiting>,
-    /// uids that an administrator has let go, ascending.
-    accepted: Vec<u32>,
+    /// What an administrator has let go.
+    accepted: Removed,
     pub(super) accepted_now: bool,
     pub(super) notes: Option<Notes>,
     /// Everything has been gone through in this life.
@@ -28,8 +29,9 @@ pub(super) struct State {
 
 #[derive(Debug)]
 struct Waiting {
-    uids: Vec<u32>,
-    of: u64,
+    removed: Removed,
+    gone: Count,
+    of: Count,
     since: SystemTime,
 }
 
@@ -38,15 +40,32 @@ struct Waiting {
 pub struct Held {
     /// Logins that would vanish.
     pub logins: u64,
-    /// Logins that are published.
+    /// Logins that have vanished of late (`[snapshot] removed_within`), beside them.
+    pub gone: u64,
+    /// Logins that are published, with those.
     pub of: u64,
+    /// Groups that would vanish.
+    pub groups: u64,
+    /// Groups that have vanished of late.
+    pub groups_gone: u64,
+    /// Groups that are published, with those.
+    pub of_groups: u64,
     /// Since when nothing is published for it.
     pub since: SystemTime,
 }
 
 impl Waiting {
     fn held(&self) -> Held {
-        Held { logins: self.uids.len() as u64, of: self.of, since: self.since }
+        let Count { logins, groups } = self.removed.count();
+        Held {
+            logins: logins as u64,
+            gone: self.gone.logins as u64,
+            of: self.of.logins as u64,
+            groups: groups as u64,
+            groups_gone: self.gone.groups as u64,
+            of_groups: self.of.groups as u64,
+            since: self.since,
+        }
     }
 }
 
@@ -102,33 +121,36 @@ pub struct Published {
 }
 
 impl State {
-    /// Whether this reading has to wait for an administrator; if so it is noted.
-    pub(super) fn is_held(&mut self, difference: &Difference, max_percent: u32) -> bool {
-        if !is_too_much(self.not_accepted(difference), difference.of, max_percent) {
-            return false;
-        }
-        let (logins, of) = (difference.removed.len(), difference.of);
-        if self.held.as_ref().is_none_or(|held| held.uids != difference.removed) {
+    /// This reading has to wait for an administrator.
+    pub(super) fn hold(&mut self, removed: &Removed, window: &Window, published: &snapshot::Published) {
+        let (logins, groups) = published.counts();
+        let of = window.gone() + Count { logins: logins as usize, groups: groups as usize };
+        let since = self.held.as_ref().map_or_else(SystemTime::now, |held| held.since);
+        let waiting = Waiting { removed: removed.clone(), gone: window.gone(), of, since };
+        if self.held.as_ref().is_none_or(|held| held.removed != waiting.removed) {
+            let Held { logins, gone, of, groups, groups_gone, of_groups, .. } = waiting.held();
             tracing::error!(
                 logins,
+                gone,
                 of,
-                "held back: so many published logins would vanish at once. Nothing is published until that is mended in the directory, or let \
-                 through with: identityctl snapshot accept"
+                groups,
+                groups_gone,
+                of_groups,
+                "held back: so many published logins or groups would vanish, beside those gone of late. No removal is published until that is mended in \
+                 the directory, or let through with: identityctl snapshot accept"
             );
         }
-        let since = self.held.as_ref().map_or_else(SystemTime::now, |held| held.since);
-        self.held = Some(Waiting { uids: difference.removed.clone(), of, since });
-        true
+        self.held = Some(waiting);
     }
 
-    /// How many logins would vanish that no administrator has let go.
-    pub(super) fn not_accepted(&self, difference: &Difference) -> usize {
-        difference.removed.iter().filter(|uid| self.accepted.binary_search(uid).is_err()).count()
+    /// What would vanish that no administrator has let go.
+    pub(super) fn not_accepted(&self, removed: &Removed) -> Removed {
+        removed.without(&self.accepted)
     }
 
     /// What was held back is published, or is no longer so.
     pub(super) fn let_through(&mut self) {
-        self.accepted = Vec::new();
+        self.accepted = Removed::default();
         if self.held.take().is_some() {
             tracing::info!("nothing is held back any more");
         }
@@ -137,8 +159,15 @@ impl State {
     pub(super) fn accept(&mut self) -> Option<Held> {
         let waiting = self.held.as_ref()?;
         let held = waiting.held();
-        tracing::warn!(logins = held.logins, of = held.of, "an administrator has accepted that these logins vanish");
-        self.accepted = waiting.uids.clone();
+        let Held { logins, of, groups, of_groups, .. } = held;
+        tracing::warn!(
+            logins,
+            of,
+            groups,
+            of_groups,
+            "an administrator has accepted that these logins and groups vanish"
+        );
+        self.accepted = waiting.removed.clone();
         self.accepted_now = true;
         Some(held)
     }

@@ -130,6 +130,153 @@ async fn an_emptied_directory_waits_for_an_administrator() {
     assert!(world.host.accept_removal().is_err());
 }
 
+/// 500 members beside ada, and 500 groups beside staff2.
+async fn a_cooperative() -> World {
+    let world = world();
+    for uid in 5000..5500 {
+        let name = format!("group{uid}");
+        world.directory.groups.lock().unwrap().insert(uid, a_group(&name, uid, &[]));
+        world.directory.put(a_login(&format!("member{uid}"), uid));
+    }
+    follow(&world);
+    until("all are published", || uid(&world, "member5499") == Some(5499)).await;
+    world
+}
+
+/// Removes logins one by one, each in a publication of its own, until one is not published any more.
+async fn removed_one_by_one(world: &World, uids: std::ops::Range<u32>) -> u32 {
+    for (done, uid) in uids.enumerate() {
+        world.directory.logins.lock().unwrap().remove(&uid);
+        world.directory.note(Kind::Login, &format!("member{uid}"), uid);
+        let newest = Generation(world.directory.changes.lock().unwrap().len() as u64);
+        let published = world.host.refresh(newest, WAIT);
+        tokio::select! {
+            published = published => published.unwrap(),
+            () = until("it is held back", || replica(world).facts().held.is_some()) => return done as u32,
+        }
+    }
+    panic!("all of them are gone")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logins_that_are_removed_one_by_one_wait_for_an_administrator_too() {
+    let world = a_cooperative().await;
+    assert_eq!(removed_one_by_one(&world, 5000..5500).await, 50);
+    let held = replica(&world).facts().held.unwrap();
+    assert_eq!((held.logins, held.gone, held.of), (1, 50, 501));
+    assert_eq!(uid(&world, "member5050"), Some(5050));
+    // After an administrator's word it is counted anew.
+    world.host.accept_removal().unwrap();
+    until("it is gone", || uid(&world, "member5050").is_none()).await;
+    until("nothing is held back", || replica(&world).facts().held.is_none()).await;
+    assert_eq!(removed_one_by_one(&world, 5051..5500).await, 45);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_a_removal_is_held_back_additions_and_locks_go_on() {
+    let world = a_cooperative().await;
+    {
+        let mut logins = world.directory.logins.lock().unwrap();
+        let gone: Vec<u32> = (5000..5400).filter(|uid| logins.remove(uid).is_some()).collect();
+        // As the tables do it: who is gone is a member of nothing.
+        world.directory.groups.lock().unwrap().insert(3000, a_group("staff2", 3000, &["local"]));
+        let names: Vec<String> = gone.iter().map(|uid| format!("member{uid}")).collect();
+        let changes: Vec<(&str, u32)> = names.iter().map(String::as_str).zip(gone).collect();
+        world.directory.note_all(Kind::Login, &changes);
+        world.directory.note(Kind::Group, "staff2", 3000);
+    }
+    until("it is held back", || replica(&world).facts().held.is_some()).await;
+    world.directory.groups.lock().unwrap().insert(3000, a_group("staff2", 3000, &["bea", "local"]));
+    world.directory.note(Kind::Group, "staff2", 3000);
+    world.directory.put(a_login("bea", 2010));
+    world.directory.put(Login { status: schema::record::Status::Locked, ..a_login("member5450", 5450) });
+    until("the new login is published", || uid(&world, "bea") == Some(2010)).await;
+    assert_eq!(uid(&world, "member5000"), Some(5000));
+    assert!(replica(&world).facts().held.is_some());
+    let published = replica(&world).published().unwrap();
+    let snapshot = published.snapshot().unwrap();
+    let Answer::Found(group) = snapshot.group_by_gid(3000) else { panic!("staff2") };
+    // ada has lost her place in the directory, and keeps it here; bea has come.
+    assert_eq!(group.strings, b"staff2\0x\0ada\0bea\0");
+    for name in ["ada", "bea"] {
+        let Answer::Found(login) = snapshot.login_by_name(name.as_bytes()) else { panic!("{name}") };
+        assert!(login.gids().unwrap().iter().any(|gid| gid == 3000), "{name}");
+    }
+    let name = "member5450".parse().unwrap();
+    match world.host.login_by_name(&name, WAIT).await {
+        crate::cache::Answer::Found(served) => {
+            assert_eq!(served.answer.login.status, schema::record::Status::Locked);
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_forgets_no_removal() {
+    let world = a_cooperative().await;
+    for uid in 5000..5040 {
+        world.directory.logins.lock().unwrap().remove(&uid);
+        world.directory.note(Kind::Login, &format!("member{uid}"), uid);
+    }
+    world.host.refresh(Generation(540), WAIT).await.unwrap();
+    replica(&world).stop().await;
+    let World { folder, directory, .. } = world;
+    std::fs::remove_file(folder.path().join("socket")).unwrap();
+    let world = World::start_in(folder, Config::default(), true);
+    *world.directory.logins.lock().unwrap() = std::mem::take(&mut *directory.logins.lock().unwrap());
+    *world.directory.groups.lock().unwrap() = std::mem::take(&mut *directory.groups.lock().unwrap());
+    *world.directory.changes.lock().unwrap() = std::mem::take(&mut *directory.changes.lock().unwrap());
+    follow(&world);
+    assert_eq!(removed_one_by_one(&world, 5040..5500).await, 10);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_that_goes_and_comes_back_is_not_counted() {
+    let world = a_cooperative().await;
+    for _ in 0..3 {
+        for there in [false, true] {
+            for uid in 5000..5040 {
+                let name = format!("member{uid}");
+                match there {
+                    true => drop(world.directory.logins.lock().unwrap().insert(uid, a_login(&name, uid))),
+                    false => drop(world.directory.logins.lock().unwrap().remove(&uid)),
+                }
+                world.directory.note(Kind::Login, &name, uid);
+            }
+            let newest = Generation(world.directory.changes.lock().unwrap().len() as u64);
+            world.host.refresh(newest, WAIT).await.unwrap();
+        }
+    }
+    assert_eq!(uid(&world, "member5000"), Some(5000));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_owner_of_a_uid_or_of_a_name_is_a_removal() {
+    let world = a_cooperative().await;
+    for uid in 5000..5300 {
+        world.directory.logins.lock().unwrap().remove(&uid);
+        world.directory.logins.lock().unwrap().insert(uid + 4000, a_login(&format!("member{uid}"), uid + 4000));
+        world.directory.note(Kind::Login, &format!("member{uid}"), uid);
+        world.directory.note(Kind::Login, &format!("member{uid}"), uid + 4000);
+    }
+    until("it is held back", || replica(&world).facts().held.is_some()).await;
+    assert_eq!(uid(&world, "member5299"), Some(5299));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_groups_do_not_vanish_either() {
+    let world = a_cooperative().await;
+    let groups = std::mem::take(&mut *world.directory.groups.lock().unwrap());
+    for (gid, group) in &groups {
+        world.directory.note(Kind::Group, group.name.as_str(), *gid);
+    }
+    until("it is held back", || replica(&world).facts().held.is_some()).await;
+    let held = replica(&world).facts().held.unwrap();
+    assert_eq!((held.logins, held.groups, held.of_groups), (0, 501, 501));
+    let published = replica(&world).published().unwrap();
+    assert!(matches!(published.snapshot().unwrap().group_by_gid(5007), Answer::Found(_)));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_directory_emptied_while_it_is_read_waits_for_an_administrator() {
     let world = publishing().await;

@@ -53,9 +53,10 @@ Examples:
         #[arg(long, default_value_t = 50)]
         limit: usize,
     },
-    /// Let a removal through that identityd holds back because so many logins would vanish at once. Shows them and asks first.
+    /// Let removals through that identityd holds back because so many logins or groups would vanish. Shows them and asks first.
     ///
-    /// identityd goes on publishing nothing until the directory has them again, or this is said. The bound is max_removed in the section snapshot.
+    /// identityd takes no name away until the directory has them again, or this is said. The bound is max_removed within removed_within in the section
+    /// snapshot. After a deliberate clean-up say it once, at its end: what is removed later is counted anew.
     Accept {
         /// Do not ask.
         #[arg(long)]

@@ -153,11 +153,15 @@ fn compare_with_directory(one: &Published, limit: usize) -> Result<Report, CliEr
     Ok(report)
 }
 
-/// The names of up to `limit` published logins that the directory no longer has.
+/// Up to `limit` published logins and groups that the directory no longer has under their name and id: `login ana (2010)`.
 pub(super) fn removed(one: &Published, limit: usize) -> Result<Vec<String>, CliError> {
     let report = compare_with_directory(one, usize::MAX)?;
-    let gone = report.entries.into_iter().filter(|entry| entry.sort == "login" && entry.how == "only_one");
-    Ok(gone.take(limit).map(|entry| entry.name).collect())
+    let gone = report.entries.into_iter().filter_map(|Difference { sort, how, name, id, what }| match how {
+        "only_one" => Some(format!("{sort} {name} ({id})")),
+        "changed" => what.into_iter().find(|what| what.starts_with("name ")).map(|what| format!("{sort} {id}: {what}")),
+        _ => None,
+    });
+    Ok(gone.take(limit).collect())
 }
 
 /// A comparison while the directory is being read.
