@@ -86,7 +86,7 @@ fn members_by_dn_nested_and_in_themselves() {
             let config = mosh.read("/etc/identityd/identityd.toml");
             mosh.write("/etc/identityd/identityd.toml", &config.replace("feed = \"auto\"", &more));
             // Such a server may not be listed.
-            mosh.sh("sed -i 's/^\\[snapshot\\]$/&\\nmode = \"lookup\"/' /etc/identityd/identityd.toml").success();
+            mosh.sh("sed -i 's/^\\[snapshot\\]$/&\\nmode = \"lookup\"/; s/^\\[auth\\]$/&\\noffline_days = 0/' /etc/identityd/identityd.toml").success();
             mosh.daemon().start();
         }
         let entry = |map: &str, key: &str| mosh.run(["getent", map, key]).success().text().to_owned();

@@ -101,6 +101,33 @@ fn who_has_logged_in_here_gets_in_while_slapd_is_away() {
 }
 
 #[test]
+fn a_password_that_was_replaced_while_identityd_was_down_does_not_enter() {
+    for mode in ["replica", "lookup"] {
+        let mosh = boot!(Mosh::builder().without_daemon());
+        let known = LdapLogin::new("ana", 20_001).capability("shell").password("secret of ana");
+        let slapd = mosh.slapd(&[world(), known.ldif()].concat());
+        mosh.configure("snapshot", &format!("mode = \"{mode}\""));
+        start(&mosh, slapd, "");
+        let sshd = mosh.sshd(&[]);
+        sshd.ssh("ana", Auth::Password("secret of ana"), "id -un").success();
+        let kept = "import sqlite3; print(sqlite3.connect('/var/lib/identityd/offline.db').execute('SELECT count(*) FROM record WHERE suspect = 0').fetchone()[0])";
+        mosh.wait_until("it is kept", SOON, |mosh| mosh.run(["python3", "-c", kept]).text() == "1");
+        mosh.daemon().stop();
+        slapd
+            .modify("dn: uid=ana,ou=logins,dc=example,dc=org\nchangetype: modify\nreplace: userPassword\nuserPassword: another one\n")
+            .success();
+        mosh.daemon().start();
+        mosh.wait_until("it is no longer kept", SOON, |mosh| mosh.run(["python3", "-c", kept]).text() == "0");
+        slapd.kill();
+        mosh.wait_until("it is noticed", SOON, |mosh| {
+            mosh.run(["getent", "passwd", "nobody-at-all"]);
+            mosh.identityctl(["status"]).stdout.contains("has not answered for")
+        });
+        sshd.ssh("ana", Auth::Password("secret of ana"), "true").exit(255);
+    }
+}
+
+#[test]
 fn changes_that_do_not_come_although_the_server_answers_are_shown() {
     let mosh = boot!(Mosh::builder().without_daemon());
     let slapd = mosh.slapd(&world());

@@ -113,6 +113,14 @@ impl Config {
             let reason = "\"off\" is for servers that may not be listed: say [snapshot] mode = \"lookup\" as well";
             return Err(("directory.feed", reason.into()));
         }
+        if let DirectoryConfig::Ldap(ldap) = &self.directory
+            && ldap.feed == LdapFeed::Off
+            && self.auth.offline_days > 0
+        {
+            let reason = "with [directory] feed = \"off\" no change reaches this host, so a replaced password would go on entering while the directory is \
+                          away: say 0";
+            return Err(("auth.offline_days", reason.into()));
+        }
         self.metrics.check()
     }
 }

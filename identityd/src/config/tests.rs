@@ -125,3 +125,11 @@ fn only_what_makes_other_entries_is_another_meaning_of_the_directory() {
     assert_ne!(query("/bin/sh"), query("/bin/bash"));
     assert_ne!(meaning(mysql), meaning(ldap));
 }
+
+#[test]
+fn without_a_feed_nobody_enters_while_the_directory_is_away() {
+    let ldap = "[directory]\ntype = \"ldap\"\nservers = [\"ldapi:///\"]\nbase = \"dc=example\"\nfeed = \"off\"\n[snapshot]\nmode = \"lookup\"\n";
+    let text = error(ldap);
+    assert!(text.contains("auth.offline_days") && text.contains("replaced password"), "{text}");
+    assert!(parse(&format!("{ldap}[auth]\noffline_days = 0\n")).is_ok());
+}

@@ -4,15 +4,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use schema::hash::PasswordHash;
 use schema::paths::STATE_DIR;
 use schema::record::{Login, Status};
 use schema::wire::message::{Outcome, PamContext, Secret, Verdict};
 
 use super::Host;
 use super::pam::{WAIT, unavailable};
-use crate::auth::offline::{Facts, Offline, Verifiers};
+use crate::auth::offline::{Facts, Offline, Seen, Verifiers};
 use crate::cache::{Answer, Source};
+use crate::directory::Verified;
 
 /// Opens what this host keeps. What cannot be used is said, and logins then need the directory: answering look-ups is more important.
 pub(super) async fn open(days: u32, source: &Arc<Source>) -> Arc<Verifiers> {
@@ -29,7 +29,7 @@ pub(super) async fn open(days: u32, source: &Arc<Source>) -> Arc<Verifiers> {
 }
 
 impl Host {
-    /// Is this the password, as far as this host knows? The directory cannot be asked, for `reason`.
+    /// Is this the password, as far as this host knows? The directory cannot be asked, for `reason`. Success or Unavailable, and nothing else.
     pub(super) async fn check_offline(&self, context: &PamContext, password: Secret, reason: &str) -> Verdict {
         let login = match self.login(&context.user).await {
             Answer::Found(login) => Some(login),
@@ -50,10 +50,11 @@ impl Host {
                 );
                 Verdict { outcome: Outcome::Success, uid: Some(login.uid), info: None }
             }
-            (Offline::Wrong | Offline::TooMany, Some(_)) => {
-                let reason = "wrong password, or too many attempts, while the directory is away";
-                tracing::warn!(login = user, service, rhost, reason, "not authenticated");
-                Verdict { outcome: Outcome::AuthError, uid: None, info: None }
+            // The same answer as for a name that is not there or was never here: only the log tells them apart.
+            (wrong @ (Offline::Wrong | Offline::TooMany), Some(_)) => {
+                let reason = if wrong == Offline::Wrong { "wrong password" } else { "too many attempts" };
+                tracing::warn!(login = user, service, rhost, reason, "not authenticated while the directory is away");
+                Verdict { outcome: Outcome::Unavailable, uid: None, info: None }
             }
             (Offline::Crowded, _) => unavailable(context, "authenticate", "its turn in the queue did not come in time"),
             (Offline::Unknown(why), _) => {
@@ -63,14 +64,22 @@ impl Host {
         }
     }
 
-    /// Keeps what a successful verification has shown, in the background.
-    pub(super) fn remember(
+    /// Keeps what a successful bind has shown. Not where the password has to be changed first, or has ended: only the directory knows whether that was done.
+    pub(super) async fn remember_bind(
         self: &Arc<Self>,
         login: &Login,
-        hash: Option<PasswordHash>,
+        verified: Verified,
         password: Secret,
         began: Instant,
     ) {
+        if verified.must_change || verified.grace.is_some() {
+            return self.offline.forget(&login.name).await;
+        }
+        self.remember(login, Seen { hash: None, password, ends_in: verified.ends_in, began });
+    }
+
+    /// Keeps what a successful verification has shown, in the background.
+    pub(super) fn remember(self: &Arc<Self>, login: &Login, seen: Seen) {
         if self.offline_days() == 0 {
             return;
         }
@@ -86,7 +95,7 @@ impl Host {
                 }
             }
             let facts = Facts { login, gids, groups };
-            host.offline.remember(facts, hash.as_ref(), password, began, &host.pool).await;
+            host.offline.remember(facts, seen, &host.pool).await;
         });
     }
 }

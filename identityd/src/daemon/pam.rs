@@ -16,6 +16,7 @@ use schema::wire::message::{Outcome, PamContext, Secret, Session, Verdict};
 
 use super::Host;
 use crate::accounts::key;
+use crate::auth::offline::Seen;
 use crate::auth::{self, Attempt, Crowded, Ticket};
 use crate::cache::{Answer, Lane, Patience};
 use crate::directory::{Directory, DirectoryError};
@@ -115,7 +116,7 @@ impl Host {
             Ok(Some(verified)) => {
                 let verdict = self.judge_bind(context, served.as_deref(), verified);
                 if let (Outcome::Success, Some(login)) = (verdict.outcome, &served) {
-                    self.remember(login, None, password, began);
+                    self.remember_bind(login, verified, password, began).await;
                 }
                 return verdict;
             }
@@ -141,7 +142,7 @@ impl Host {
                     rhost = context.remote_host,
                     "authenticated"
                 );
-                self.remember(login, hash, password, began);
+                self.remember(login, Seen { hash, password, ends_in: None, began });
                 return Verdict { outcome: Outcome::Success, uid: Some(login.uid), info: None };
             }
             (Some(_), None) => "no such login here".to_owned(),

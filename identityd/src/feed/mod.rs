@@ -317,6 +317,10 @@ impl Follower {
         let known = self.identity.is_some() || applied != Generation(0);
         // What an earlier life published knows of no file; its history is compared instead.
         let same = same && (self.identity == identity || self.identity.is_none()) && generation >= applied;
+        if !known {
+            // What has changed since an earlier life of ours nobody says. Before anybody is told that it answers: what was kept of it must not be used.
+            self.cache.flush().await;
+        }
         source.set(Some(directory));
         if known && !same {
             tracing::warn!(directory = source.location(), "the directory has been replaced; everything is asked anew");

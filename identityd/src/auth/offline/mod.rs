@@ -62,8 +62,23 @@ struct Record {
     mark: Option<[u8; 32]>,
     /// When the password was last verified with the directory, in seconds of Unix.
     verified: u64,
+    /// When it ends, as the directory said then.
+    ends: Option<u64>,
     /// Not to be used until it has been compared with the directory.
     suspect: bool,
+}
+
+/// A successful verification.
+#[derive(Debug)]
+pub struct Seen {
+    /// Of which hash; `None`: the directory gives no hashes.
+    pub hash: Option<PasswordHash>,
+    /// The password.
+    pub password: Secret,
+    /// The password ends after this, as far as the directory says so.
+    pub ends_in: Option<Duration>,
+    /// When it began: a change that was received since may be another password.
+    pub began: Instant,
 }
 
 /// The answer about a password.
@@ -186,6 +201,8 @@ impl Verifiers {
             Err("it has been changed, and the directory could not be asked how")
         } else if now().saturating_sub(record.verified) > u64::from(days) * 86_400 {
             Err("its last login on this host is longer ago than [auth] offline_days")
+        } else if record.ends.is_some_and(|ends| now() >= ends) {
+            Err("its password has ended since")
         } else {
             Ok(record.clone())
         }
@@ -224,28 +241,23 @@ impl Verifiers {
         Offline::Right
     }
 
-    /// Keeps what a successful verification that began at `began` has shown.
-    pub async fn remember(
-        &self,
-        facts: Facts,
-        hash: Option<&PasswordHash>,
-        password: Secret,
-        began: Instant,
-        pool: &Pool,
-    ) {
+    /// Keeps what a successful verification has shown.
+    pub async fn remember(&self, facts: Facts, seen: Seen, pool: &Pool) {
         let Some(kept) = &self.kept else { return };
+        let Seen { hash, password, ends_in, began } = seen;
         let name = facts.login.name.clone();
-        let mark = hash.map(|hash| kept.key.mark_of(hash));
+        let mark = hash.map(|hash| kept.key.mark_of(&hash));
+        let ends = ends_in.map(|left| now().saturating_add(left.as_secs()));
         let old = self.state().records.get(&name).filter(|old| old.mark.is_some() && old.mark == mark).cloned();
         let record = match old {
             // The same password: only what is known of it may be newer.
             Some(old) if !old.suspect && *old.facts == facts && now().saturating_sub(old.verified) < FRESH => return,
-            Some(old) => Record { facts: Arc::new(facts), verified: now(), suspect: false, ..old },
+            Some(old) => Record { facts: Arc::new(facts), verified: now(), ends, suspect: false, ..old },
             None => {
                 let Some(salt) = HostKey::salt() else { return };
                 let made = self.compute(kept, password, salt, pool).await;
                 let Some(Some(verifier)) = made else { return };
-                Record { facts: Arc::new(facts), salt, verifier, mark, verified: now(), suspect: false }
+                Record { facts: Arc::new(facts), salt, verifier, mark, verified: now(), ends, suspect: false }
             }
         };
         {
@@ -259,6 +271,21 @@ impl Verifiers {
         }
         kept.store.keep(&name, &record).await;
         self.settle(&name, kept).await;
+    }
+
+    /// Keeps nothing of this login any more: its password may be used, but not without what the directory has to say of it.
+    pub async fn forget(&self, name: &LoginName) {
+        let Some(kept) = &self.kept else { return };
+        let known = {
+            let mut state = self.state();
+            // What is being computed is of no use either.
+            state.changed.insert(name.clone(), Instant::now());
+            state.queue.remove(name);
+            state.records.remove(name).is_some()
+        };
+        if known {
+            kept.store.drop(name).await;
+        }
     }
 
     /// Writes what is in memory, if it has changed while something else was being written.

@@ -22,7 +22,8 @@ CREATE TABLE IF NOT EXISTS record (
     verifier BLOB NOT NULL,
     mark     BLOB,
     verified INTEGER NOT NULL,
-    suspect  INTEGER NOT NULL DEFAULT 0
+    suspect  INTEGER NOT NULL DEFAULT 0,
+    ends     INTEGER
 ) STRICT, WITHOUT ROWID;";
 
 pub(super) struct Store {
@@ -55,6 +56,11 @@ impl Store {
 
     async fn load(&self, key: &HostKey) -> Result<Vec<(LoginName, Record)>, sqlx::Error> {
         sqlx::raw_sql(TABLES).execute(&self.pool).await?;
+        let columns = sqlx::query("SELECT count(*) FROM pragma_table_info('record') WHERE name = 'ends'");
+        if columns.fetch_one(&self.pool).await?.try_get::<i64, _>(0)? == 0 {
+            // Of a version that did not know when a password ends.
+            sqlx::query("ALTER TABLE record ADD COLUMN ends INTEGER").execute(&self.pool).await?;
+        }
         let id = key.id();
         let host = sqlx::query("SELECT id FROM host").fetch_optional(&self.pool).await?;
         if host.is_none_or(|row| row.try_get::<Vec<u8>, _>(0).is_ok_and(|found| found != id)) {
@@ -67,14 +73,14 @@ impl Store {
                 tracing::warn!(file = %self.path.display(), gone, "the records of logins were made with another host's key, and are dropped");
             }
         }
-        let rows = sqlx::query("SELECT name, facts, salt, verifier, mark, verified, suspect FROM record");
+        let rows = sqlx::query("SELECT name, facts, salt, verifier, mark, verified, suspect, ends FROM record");
         Ok(rows.fetch_all(&self.pool).await?.iter().filter_map(record).collect())
     }
 
     pub(super) async fn keep(&self, name: &LoginName, record: &Record) {
         let facts = serde_json::to_string(&*record.facts).unwrap_or_default();
         let done = sqlx::query(
-            "INSERT OR REPLACE INTO record (name, facts, salt, verifier, mark, verified, suspect) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            "INSERT OR REPLACE INTO record (name, facts, salt, verifier, mark, verified, suspect, ends) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         )
         .bind(name.as_str())
         .bind(facts)
@@ -83,6 +89,7 @@ impl Store {
         .bind(record.mark.map(|mark| mark.to_vec()))
         .bind(i64::try_from(record.verified).unwrap_or(i64::MAX))
         .bind(record.suspect)
+        .bind(record.ends.map(|ends| i64::try_from(ends).unwrap_or(i64::MAX)))
         .execute(&self.pool)
         .await;
         self.said(done.map(|_| ()));
@@ -125,6 +132,7 @@ fn record(row: &SqliteRow) -> Option<(LoginName, Record)> {
         mark: row.try_get::<Option<Vec<u8>>, _>("mark").ok()?.and_then(|mark| mark.try_into().ok()),
         verified: row.try_get::<i64, _>("verified").ok()?.try_into().ok()?,
         suspect: row.try_get("suspect").ok()?,
+        ends: row.try_get::<Option<i64>, _>("ends").ok()?.and_then(|ends| ends.try_into().ok()),
     };
     Some((row.try_get::<String, _>("name").ok()?.parse().ok()?, record))
 }

@@ -22,6 +22,10 @@ fn secret(text: &str) -> Secret {
     Secret::new(text.as_bytes().to_vec())
 }
 
+fn seen(hash: Option<PasswordHash>, began: Instant) -> Seen {
+    Seen { hash, password: secret("right"), ends_in: None, began }
+}
+
 fn ana() -> LoginName {
     "ana".parse().unwrap()
 }
@@ -45,7 +49,7 @@ impl World {
         let login = self.directory.logins.lock().unwrap()[&2000].clone();
         let hash = self.directory.hashes.lock().unwrap()["ana"].clone();
         let facts = Facts { gids: vec![login.gid], groups: Some(Vec::new()), login };
-        self.verifiers.remember(facts, Some(&hash), secret("right"), Instant::now(), &self.pool).await;
+        self.verifiers.remember(facts, seen(Some(hash), Instant::now()), &self.pool).await;
     }
 
     /// From here the directory answers nothing, or again.
@@ -184,9 +188,48 @@ async fn a_verification_that_began_before_a_change_is_not_kept() {
     let old = world.directory.hashes.lock().unwrap()["ana"].clone();
     world.hear(|_| {}).await;
     let facts = Facts { gids: vec![login.gid], groups: Some(Vec::new()), login };
-    world.verifiers.remember(facts, Some(&old), secret("right"), began, &world.pool).await;
+    world.verifiers.remember(facts, seen(Some(old), began), &world.pool).await;
     world.away(true).await;
     assert!(matches!(world.verify("right").await, Offline::Unknown(_)));
+}
+
+#[tokio::test]
+async fn a_password_that_has_ended_since_does_not_enter() {
+    let mut world = World::new().await;
+    let login = world.directory.logins.lock().unwrap()[&2000].clone();
+    let facts = || Facts { gids: vec![login.gid], groups: Some(Vec::new()), login: login.clone() };
+    for (left, right) in [(3600, true), (0, false)] {
+        let seen = Seen { ends_in: Some(Duration::from_secs(left)), ..seen(None, Instant::now()) };
+        world.verifiers.remember(facts(), seen, &world.pool).await;
+        world.restart().await;
+        world.away(true).await;
+        assert_eq!(world.verify("right").await == Offline::Right, right);
+        world.away(false).await;
+    }
+    // One that has to be changed first is not kept at all.
+    world.verifiers.remember(facts(), seen(None, Instant::now()), &world.pool).await;
+    world.verifiers.forget(&ana()).await;
+    world.restart().await;
+    assert_eq!(world.verifiers.count(), 0);
+}
+
+#[tokio::test]
+async fn without_a_hash_an_interruption_of_the_feed_ends_it() {
+    let mut world = World::new().await;
+    let login = world.directory.logins.lock().unwrap()[&2000].clone();
+    let facts = Facts { gids: vec![login.gid], groups: Some(Vec::new()), login };
+    world.verifiers.remember(facts, seen(None, Instant::now()), &world.pool).await;
+    // Nothing was received: after a restart it is as before.
+    world.restart().await;
+    world.settle().await;
+    world.away(true).await;
+    assert_eq!(world.verify("right").await, Offline::Right);
+    // The directory is there, and what has changed meanwhile nobody says.
+    world.verifiers.doubt().await;
+    assert!(matches!(world.verify("right").await, Offline::Unknown(_)));
+    world.away(false).await;
+    world.settle().await;
+    assert_eq!(world.verifiers.count(), 0);
 }
 
 #[tokio::test]
