@@ -36,8 +36,10 @@ pub(super) async fn answer(host: &Arc<Host>, asked: &Asked, payload: &[u8]) -> R
     if !host.config().nss.enumerate {
         return Reply::owned(Page::default().close(0));
     }
-    if let Some(page) = published::page(host, asked.op, after, asked.peer) {
-        return Reply::owned(page);
+    match tokio::time::timeout(asked.wait, published::page(host, asked.op, after, asked.peer)).await {
+        Ok(Some(page)) => return Reply::owned(page),
+        Ok(None) => {}
+        Err(_) => return Reply::bare(Status::Unknown),
     }
     if !published::sees_all(host, asked.peer) {
         // Who is in whose groups is not known before something is published.

@@ -1,9 +1,10 @@
 //! Pages of lists that are kept, and whose turn it is to have one made.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use schema::snapshot::layout::Pair;
 use schema::wire::frame::Op;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -15,6 +16,8 @@ use crate::local::Local;
 const MOST_BYTES: usize = 16 * 1024 * 1024;
 /// However sure we are that nothing has changed.
 const MOST_AGE: Duration = Duration::from_secs(60);
+/// Of all users who see a part, 4 bytes each; one that sees more is kept alone.
+const MOST_IDS: usize = 1024 * 1024;
 /// Users who list at one time before those who are done are forgotten.
 const MOST_USERS: usize = 64;
 
@@ -37,10 +40,44 @@ impl MadeOf {
     }
 }
 
+/// Whom a caller sees that does not see everybody, by id, ascending: in one pair of files.
+#[derive(Debug)]
+pub(super) struct Own {
+    pair: Pair,
+    logins: Box<[u32]>,
+    groups: Box<[u32]>,
+}
+
+impl Own {
+    pub(super) fn new(pair: Pair, logins: BTreeSet<u32>, groups: BTreeSet<u32>) -> Self {
+        Self { pair, logins: logins.into_iter().collect(), groups: groups.into_iter().collect() }
+    }
+
+    pub(super) fn login_after(&self, after: u32) -> Option<u32> {
+        next(&self.logins, after)
+    }
+
+    pub(super) fn group_after(&self, after: u32) -> Option<u32> {
+        next(&self.groups, after)
+    }
+
+    fn len(&self) -> usize {
+        self.logins.len() + self.groups.len()
+    }
+}
+
+fn next(ids: &[u32], after: u32) -> Option<u32> {
+    ids.get(ids.partition_point(|id| *id <= after)).copied()
+}
+
+/// The right to have a page made, until it is dropped.
+pub(super) type Turn = OwnedSemaphorePermit;
+
 /// The pages of one state of the directory and of this server.
 #[derive(Debug, Default)]
 pub struct Pages {
     kept: Mutex<Kept>,
+    own: Mutex<HashMap<u32, Arc<Own>>>,
     turns: Mutex<HashMap<u32, Arc<Semaphore>>>,
 }
 
@@ -52,8 +89,24 @@ struct Kept {
 }
 
 impl Pages {
+    /// Whom this user sees, if that is known of these files.
+    pub(super) fn own(&self, uid: u32, pair: Pair) -> Option<Arc<Own>> {
+        let own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        own.get(&uid).filter(|own| own.pair == pair).cloned()
+    }
+
+    /// Keeps whom this user sees, until something else is published.
+    pub(super) fn keep_own(&self, uid: u32, own: &Arc<Own>) {
+        let mut all = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|_, old| old.pair == own.pair);
+        if all.values().map(|old| old.len()).sum::<usize>() + own.len() > MOST_IDS || all.len() >= MOST_USERS {
+            all.clear();
+        }
+        all.insert(uid, Arc::clone(own));
+    }
+
     /// Waits until this user's other pages are made.
-    pub(super) async fn turn(&self, uid: u32) -> Option<OwnedSemaphorePermit> {
+    pub(super) async fn turn(&self, uid: u32) -> Option<Turn> {
         let own = {
             let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
             if turns.len() >= MOST_USERS {

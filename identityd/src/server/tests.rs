@@ -5,6 +5,7 @@ use std::time::{Instant, SystemTime};
 
 use proptest::prelude::*;
 use schema::packed::PasswdHead;
+use schema::record::Generation;
 use schema::wire::frame::{HEADER, ListHead, Op};
 use schema::wire::message::{Outcome, PamContext, Reply as Message, Request, Secret};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -370,4 +371,47 @@ async fn a_directory_that_answers_but_shows_no_changes_is_named() {
     assert_eq!((&status["health"], &status["directory"]["reachable"]), (&"degraded".into(), &true.into()));
     assert!(status["warnings"].to_string().contains("they cannot be numbered"), "{status}");
     assert!(world.host.own_report().is_none_or(|report| report.trouble.contains("do not come")));
+}
+
+/// Ids of a page.
+fn ids(page: &[u8]) -> Vec<u32> {
+    let (_, mut rest) = ListHead::split(page).unwrap();
+    let mut ids = Vec::new();
+    while let Some((len, more)) = rest.split_first_chunk::<4>() {
+        let (record, more) = more.split_at(u32::from_le_bytes(*len) as usize);
+        ids.push(PasswdHead::parse(record).unwrap().uid);
+        rest = more;
+    }
+    ids
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whom_a_member_sees_is_found_out_once_for_each_generation_and_one_page_at_a_time() {
+    let wait = Duration::from_secs(30);
+    let config = Config::parse("[snapshot]\nvisibility = \"members\"\n", "identityd.toml".as_ref()).unwrap();
+    let world = World::start_in(tempfile::tempdir().unwrap(), config, true);
+    world.directory.groups.lock().unwrap().insert(3001, a_group("team", 3001, &["ada", "bea"]));
+    world.directory.put(a_login("bea", 2010));
+    world.directory.put(a_login("cyd", 2011));
+    crate::feed::tests::follow(&world);
+    world.host.refresh(Generation(2), wait).await.unwrap();
+    let (host, ada) = (&world.host, Peer { uid: 2000, pid: None });
+    let list = |after| published::page(host, Op::PasswdList, after, ada);
+    let deadline = Instant::now() + wait;
+    while host.replica().unwrap().published().is_none() {
+        assert!(Instant::now() < deadline);
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    assert_eq!(ids(&list(0).await.unwrap()), [2000, 2010]);
+    assert_eq!(ids(&list(2000).await.unwrap()), [2010]);
+    let pair = host.replica().unwrap().published().unwrap().pair;
+    assert!(host.pages.own(2000, pair).is_some());
+    // While one page is being made, another one of the same user waits.
+    let turn = host.pages.turn(2000).await.unwrap();
+    assert!(tokio::time::timeout(Duration::from_millis(50), list(0)).await.is_err());
+    drop(turn);
+    world.directory.groups.lock().unwrap().insert(3001, a_group("team", 3001, &["ada", "cyd"]));
+    world.directory.note(crate::directory::Kind::Group, "team", 3001);
+    world.host.refresh(Generation(3), wait).await.unwrap();
+    assert_eq!(ids(&list(0).await.unwrap()), [2000, 2011]);
 }
