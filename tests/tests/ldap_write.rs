@@ -559,6 +559,22 @@ fn each_account_of_the_server_may_do_what_it_is_for_and_no_more() {
     let retired = slapd.stored("(objectClass=mayfirstRetiredId)");
     let dn = retired.lines().find_map(|line| line.strip_prefix("dn: ")).expect("a retired id").to_owned();
     as_account("panel", &["ldapdelete", &dn], "").exit(50);
+    let elsewhere = "dn: ou=retired,dc=example,dc=org\nchangetype: modrdn\nnewrdn: ou=rubbish\ndeleteoldrdn: 1\n";
+    as_account("panel", &["ldapmodify"], elsewhere).exit(50);
+    // Whose server is captured has nobody change a password, and makes none that had to be changed good.
+    for day in ["replace: shadowLastChange\nshadowLastChange: 0\n", "delete: shadowLastChange\n"] {
+        as_account("identityd", &["ldapmodify"], &format!("{ana}{day}")).exit(50);
+    }
+    as_account("panel", &["ldapmodify"], &format!("{ana}replace: shadowLastChange\nshadowLastChange: 20000\n")).success();
+    // Wrong passwords lock logins, never an account that the fleet needs.
+    for account in ["identityd", "panel", "identityctl"] {
+        let dn = format!("cn={account},ou=services,dc=example,dc=org");
+        for _ in 0..11 {
+            let bind = ["ldapwhoami", "-x", "-ZZ", "-H", &slapd.url(), "-D", &dn, "-w", "wrong"];
+            mosh.call(bind).env("LDAPTLS_CACERT", "/srv/slapd/tls/ca.pem").run().exit(49);
+        }
+        as_account(account, &["ldapwhoami"], "").success();
+    }
     // A password for all to read is refused, with the remedy.
     mosh.sh("chmod 0644 /etc/identityd/ldap-admin.password").success();
     let refused = ctl(&mosh, "login add ben").exit(1);

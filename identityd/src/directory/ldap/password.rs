@@ -128,6 +128,9 @@ impl LdapDirectory {
                     .pool
                     .unavailable(format!("{} is a copy that cannot be written; try again", self.pool.url(server))));
             }
+            Ok(Err(LdapFailure::Said { code: 50, .. })) if old.is_none() => {
+                return Err(refused("identityd may not set passwords there: run identityctl login passwd"));
+            }
             Ok(Err(LdapFailure::Said { text, code })) => {
                 return Err(refused(&if text.is_empty() {
                     LdapFailure::Said { code, text }.to_string()
@@ -138,7 +141,7 @@ impl LdapDirectory {
             Ok(Err(failure)) => return Err(self.pool.unavailable(failure.to_string())),
             Err(_) => return Err(self.pool.unavailable("the server has not confirmed the change in time".into())),
         }
-        self.changed_today(&entry, today).await;
+        self.changed_today(&entry, today, old.map(|_| client)).await;
         Ok(Some(self.generation_of(&entry).await))
     }
 
@@ -161,22 +164,30 @@ impl LdapDirectory {
             Ok(Err(failure)) => return Err(self.pool.unavailable(failure.to_string())),
             Err(_) => return Err(self.pool.unavailable("the server has not confirmed the change in time".into())),
         }
-        self.changed_today(&entry, today).await;
+        self.changed_today(&entry, today, None).await;
         Ok(self.generation_of(&entry).await)
     }
 
-    /// The day of the change, where the entry has one. Not worth failing for: a policy of the server's own counts by itself.
-    async fn changed_today(&self, entry: &RawEntry, today: Date) {
+    /// The day of the change, where the entry has one. identityd writes it if it may. If not, and the server notes the moment of each change itself, its owner takes the day away: a zero
+    /// would ask for another password for ever. Not worth failing for.
+    async fn changed_today(&self, entry: &RawEntry, today: Date, owner: Option<Client>) {
         let attribute = &self.map.0.attributes.last_change;
         if entry.first(attribute).is_none() {
             return;
         }
         let Ok(mut client) = self.pool.connect(true).await else { return };
-        let value = today.days().to_string().into_bytes();
-        let change = Mod::Replace(attribute.clone().into_bytes(), HashSet::from([value]));
-        let written = tokio::time::timeout(CHANGE, client.modify(&entry.dn, vec![change])).await;
-        if let Ok(Err(failure)) = written {
-            tracing::warn!(dn = entry.dn, %failure, "{attribute} is not up to date: give identityd the right to write it");
+        let day = HashSet::from([today.days().to_string().into_bytes()]);
+        let change = vec![Mod::Replace(attribute.clone().into_bytes(), day)];
+        let written = tokio::time::timeout(CHANGE, async {
+            match (client.modify(&entry.dn, change).await, owner) {
+                (Err(LdapFailure::Said { code: 50, .. }), Some(mut owner)) if noted(&mut client, &entry.dn).await => {
+                    owner.modify(&entry.dn, vec![Mod::Delete(attribute.clone().into_bytes(), HashSet::new())]).await
+                }
+                (written, _) => written,
+            }
+        });
+        if let Ok(Err(failure)) = written.await {
+            tracing::warn!(dn = entry.dn, %failure, "{attribute} is not up to date: let its owner delete it, as schema/ldap/slapd.ldif does, or identityd write it");
         }
     }
 
@@ -196,6 +207,19 @@ impl LdapDirectory {
         };
         found.first().and_then(written).unwrap_or_else(|| self.feed.generation())
     }
+}
+
+/// Whether the server notes itself when a password was changed.
+async fn noted(client: &mut Client, dn: &str) -> bool {
+    let search = Search {
+        base: dn.into(),
+        scope: ldap3::Scope::Base,
+        filter: "(pwdChangedTime=*)".into(),
+        attributes: vec!["1.1".into()],
+        limit: 0,
+        optional: true,
+    };
+    client.search(&search).await.is_ok_and(|(found, _)| !found.is_empty())
 }
 
 fn verified(accepted: bool, policy: PolicyAnswer) -> Verified {

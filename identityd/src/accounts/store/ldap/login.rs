@@ -223,12 +223,19 @@ impl LdapWork {
             fields::replace(&names.last_change, Some(changed.days().to_string())),
         ];
         self.change(&entry, mods).await?;
-        // A policy with pwdMustChange asks for another password after each reset. Here the administrator says whether.
-        let reset = self.directory.entry(&entry.dn, &["pwdReset"]).await?;
-        if changed.days() != 0 && reset.is_some_and(|entry| entry.first("pwdReset") == Some(b"TRUE")) {
-            return self.change(&entry, vec![fields::replace("pwdReset", None::<Vec<u8>>)]).await;
+        // The administrator says whether another one is asked for, not a policy with pwdMustChange. With a policy the zero alone is not enough: its owner may delete it.
+        let Some(policy) = self.directory.entry(&entry.dn, &["pwdReset", "pwdChangedTime"]).await? else {
+            return Ok(());
+        };
+        let asks = policy.first("pwdReset") == Some(b"TRUE");
+        let should = changed.days() == 0 && policy.first("pwdChangedTime").is_some();
+        match (asks, should) {
+            (true, false) if changed.days() != 0 => {
+                self.change(&entry, vec![fields::replace("pwdReset", None::<Vec<u8>>)]).await
+            }
+            (false, true) => self.change(&entry, vec![fields::replace("pwdReset", Some("TRUE"))]).await,
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// The ids are put down as used; then nothing lists it; then its own group goes, and it itself at last: who was interrupted finds it still there.
