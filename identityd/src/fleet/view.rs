@@ -38,10 +38,9 @@ pub struct HostLine {
 }
 
 impl Fleet {
-    /// The list of the directory, with this host's own state in place of what it reported last.
+    /// The list of the directory, with this host's own state in place of what it reported last. `newest` is what is committed: nobody else is behind what this host alone has counted.
     #[must_use]
     pub fn new(newest: Generation, reported: Vec<Reported>, own: Option<HostReport>) -> Self {
-        let newest = own.as_ref().map_or(newest, |own| newest.max(own.generation));
         let mut hosts: BTreeMap<HostName, HostLine> = reported
             .into_iter()
             .map(|Reported { report, age }| (report.host.clone(), line(report, age, false, newest)))
@@ -110,6 +109,14 @@ mod tests {
             fleet.hosts.iter().map(|line| (line.host.as_str(), line.behind, line.reported_seconds, line.own)).collect();
         assert_eq!(shown, [("web1", 0, 0, true), ("web2", 3, 7, false)]);
         assert_eq!(fleet.hosts[1].trouble.as_deref(), Some("bell "));
+    }
+
+    #[test]
+    fn nobody_is_behind_what_this_host_alone_has_counted() {
+        let other = Reported { report: report("web2", 8), age: Duration::from_secs(7) };
+        let fleet = Fleet::new(Generation(8), vec![other], Some(report("web1", 9)));
+        assert_eq!(fleet.newest, Generation(8));
+        assert!(fleet.hosts.iter().all(|line| line.behind == 0), "{fleet:?}");
     }
 
     #[test]

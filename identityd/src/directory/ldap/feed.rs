@@ -311,9 +311,16 @@ impl State {
         }
     }
 
+    /// The newest change that has come for every part, in microseconds since 1970: what one search tells of is not here before the others have come so far.
+    pub(super) fn reached(&self) -> u64 {
+        self.cookies.iter().map(Cookie::newest).min().unwrap_or(0)
+    }
+
     /// Takes in what became of an entry.
     pub(super) fn take_in(&mut self, part: usize, op: Op) -> Touched {
         let uuid = op.uuid();
+        // Moved from one base to another it is gone here and new there, in whichever order the two searches tell.
+        let elsewhere = self.entries.iter().zip(0..).any(|(all, number)| number != part && all.contains(&uuid));
         if let Some(all) = self.entries.get_mut(part) {
             if matches!(op, Op::Put(..)) {
                 all.insert(uuid)
@@ -322,6 +329,7 @@ impl State {
             };
         }
         match op {
+            Op::Gone(_) if elsewhere => Touched::new(),
             Op::Put(uuid, Some(Node::Login(login))) => self.model.put_login(uuid, login),
             Op::Put(uuid, Some(Node::Group(group))) => self.model.put_group(uuid, group),
             Op::Put(uuid, None) | Op::Gone(uuid) => self.model.remove(uuid),
@@ -578,5 +586,55 @@ impl Troubles {
         let pause = AGAIN.saturating_mul(1 << self.count.min(10)).min(longest);
         self.count += 1;
         tokio::time::sleep(pause).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BASES: &str = "servers = [\"ldaps://a\"]\nbase = \"dc=x\"\nlogin_bases = [\"ou=one,dc=x\", \"ou=two,dc=x\"]\ngroup_bases = [\"ou=one,dc=x\"]";
+
+    fn map() -> Map {
+        Map(Arc::new(toml::from_str(BASES).unwrap()))
+    }
+
+    fn ana(map: &Map, below: &str) -> Op {
+        let mut entry = RawEntry::default().with("uid", "ana").with("uidNumber", "2001").with("gidNumber", "2001");
+        entry.dn = format!("uid=ana,{below}");
+        Op::Put(Uuid([1; 16]), node(map, &entry))
+    }
+
+    #[test]
+    fn an_entry_that_moves_between_bases_stays_in_whichever_order_it_is_told() {
+        let map = map();
+        for new_first in [true, false] {
+            let feed = Feed::new(&map.0);
+            feed.apply(0, vec![ana(&map, "ou=one,dc=x")], 10, 0);
+            feed.apply(1, Vec::new(), 10, 0);
+            let (there, gone) = (ana(&map, "ou=two,dc=x"), Op::Gone(Uuid([1; 16])));
+            if new_first {
+                feed.apply(1, vec![there], 10, 0);
+                feed.apply(0, vec![gone], 11, 0);
+            } else {
+                feed.apply(0, vec![gone], 10, 0);
+                feed.apply(1, vec![there], 11, 0);
+            }
+            assert!(feed.locked().model.login("ana").is_some(), "{new_first}");
+            feed.apply(1, vec![Op::Gone(Uuid([1; 16]))], 12, 0);
+            assert!(feed.locked().model.login("ana").is_none(), "{new_first}");
+        }
+    }
+
+    #[test]
+    fn what_one_search_tells_of_is_here_when_the_others_have_come_so_far() {
+        let feed = Feed::new(&map().0);
+        let cookie = |csn: &str| {
+            let mut cookie = Cookie::default();
+            cookie.merge(format!("rid=000,csn=20261123045155.{csn}Z#000000#000#000000").as_bytes());
+            cookie
+        };
+        feed.locked().cookies = vec![cookie("000005"), cookie("000009")];
+        assert_eq!(feed.locked().reached() % 1_000_000, 5);
     }
 }

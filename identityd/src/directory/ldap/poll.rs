@@ -50,6 +50,7 @@ impl Poller {
     async fn look(&mut self, feed: &Feed, pool: &Pool) -> Result<(), DirectoryError> {
         let scope = feed::scope(&self.map.0);
         let list = self.listed.is_none_or(|at| at.elapsed() >= self.map.0.poll_removed.0);
+        let mut looked = Vec::new();
         for part in self.parts.clone() {
             let mut entries = Vec::new();
             if list {
@@ -73,8 +74,13 @@ impl Poller {
                 }
             }
             if first || !ops.is_empty() {
-                feed.apply(part.number, ops, self.newest.max(1), scope);
+                looked.push((part.number, ops));
             }
+        }
+        // The number of what was found is reached with the last of it.
+        let last = looked.len().saturating_sub(1);
+        for (at, (part, ops)) in looked.into_iter().enumerate() {
+            feed.apply(part, ops, if at == last { self.newest.max(1) } else { 1 }, scope);
         }
         let oldest = self.newest.saturating_sub(2 * OVERLAP);
         self.seen.retain(|(_, stamp)| time(stamp).is_none_or(|at| at >= oldest));

@@ -222,15 +222,15 @@ impl Session<'_> {
     }
 
     fn commit(&self, ops: Vec<Op>, cookie: Cookie) {
-        let newest = cookie.newest();
-        {
+        let reached = {
             let mut state = self.feed.locked();
             if let Some(place) = state.cookies.get_mut(self.part.number) {
                 *place = cookie;
             }
-        }
+            state.reached()
+        };
         self.pool.saw(self.feed.position());
-        self.feed.apply(self.part.number, ops, newest, self.scope);
+        self.feed.apply(self.part.number, ops, reached, self.scope);
     }
 
     /// Takes each change as it comes. `Ok`: the server ended it.
