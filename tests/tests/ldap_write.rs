@@ -532,17 +532,53 @@ fn root_of_the_servers_own_machine_needs_no_password() {
 }
 
 #[test]
+fn nobody_gets_an_id_that_somebody_had_before_whoever_writes() {
+    machine!(mosh, slapd);
+    let uid = json(&mosh, "login add gone --capabilities shell")["result"]["uid"].as_u64().expect("a uid");
+    ctl(&mosh, "login add ana").success();
+    ctl(&mosh, "login remove gone").success();
+    let panel = |program: &[&str], stdin: &str| slapd.as_account("panel", program, stdin);
+    let login = |name: &str, uid: u64| LdapLogin::new(name, u32::try_from(uid).expect("a uid")).ldif();
+    let refused = panel(&["ldapadd"], &login("thief", uid)).exit(19);
+    assert!(refused.stderr.contains("non-unique attributes"), "{refused}");
+    // Nor does its own name get it back so: an administrator says whether it is the same person.
+    panel(&["ldapadd"], &login("gone", uid)).exit(19);
+    panel(&["ldapadd"], &group_ldif("thieves", u32::try_from(uid).expect("a gid"), &[])).exit(19);
+    let other =
+        format!("dn: uid=ana,ou=logins,dc=example,dc=org\nchangetype: modify\nreplace: uidNumber\nuidNumber: {uid}\n");
+    panel(&["ldapmodify"], &other).exit(19);
+    ctl(&mosh, &format!("login add thief --uid {uid}")).exit(1);
+
+    // A panel removes first and puts the id down then.
+    panel(&["ldapadd"], &login("ben", 20_002)).success();
+    let retired = "dn: cn=login-20002,ou=retired,dc=example,dc=org\nobjectClass: mayfirstRetiredId\ncn: login-20002\nmayfirstKind: login\n\
+                   uid: ben\nuidNumber: 20002\n";
+    panel(&["ldapadd"], retired).exit(19);
+    panel(&["ldapdelete", &LdapLogin::dn("ben")], "").success();
+    panel(&["ldapadd"], retired).success();
+    panel(&["ldapadd"], &login("ben", 20_002)).exit(19);
+
+    ctl(&mosh, "login restore gone").success();
+    assert_eq!(json(&mosh, "login show gone")["uid"], uid);
+    assert!(!slapd.stored("(objectClass=mayfirstRetiredId)").contains("uid: gone"));
+    // What an interrupted restoration left: the id is down without its number.
+    ctl(&mosh, "login remove gone").success();
+    let let_go = format!("dn: cn=login-{uid},ou=retired,dc=example,dc=org\nchangetype: modify\ndelete: uidNumber\n");
+    slapd.as_account("identityctl", &["ldapmodify"], &let_go).success();
+    ctl(&mosh, &format!("login add thief --uid {uid}")).exit(1);
+    ctl(&mosh, "login restore gone").success();
+    ctl(&mosh, "login remove gone").success();
+    panel(&["ldapadd"], &login("thief", uid)).exit(19);
+    sound(&mosh);
+}
+
+#[test]
 fn each_account_of_the_server_may_do_what_it_is_for_and_no_more() {
     machine!(mosh, slapd);
     ctl(&mosh, "login add ana").success();
     ctl(&mosh, "login add gone").success();
     ctl(&mosh, "login remove gone").success();
-    let as_account = |account: &str, program: &[&str], stdin: &str| {
-        let dn = format!("cn={account},ou=services,dc=example,dc=org");
-        let bind = ["-x", "-ZZ", "-H", &slapd.url(), "-D", &dn, "-w", "service-password"];
-        let words = program[..1].iter().chain(bind.iter()).chain(&program[1..]).copied();
-        mosh.call(words).env("LDAPTLS_CACERT", "/srv/slapd/tls/ca.pem").stdin(stdin).run()
-    };
+    let as_account = |account: &str, program: &[&str], stdin: &str| slapd.as_account(account, program, stdin);
     let ana = "dn: uid=ana,ou=logins,dc=example,dc=org\nchangetype: modify\n";
     let shell = format!("{ana}replace: loginShell\nloginShell: /bin/sh\n");
     as_account("identityd", &["ldapmodify"], &shell).exit(50);
@@ -565,7 +601,8 @@ fn each_account_of_the_server_may_do_what_it_is_for_and_no_more() {
     for day in ["replace: shadowLastChange\nshadowLastChange: 0\n", "delete: shadowLastChange\n"] {
         as_account("identityd", &["ldapmodify"], &format!("{ana}{day}")).exit(50);
     }
-    as_account("panel", &["ldapmodify"], &format!("{ana}replace: shadowLastChange\nshadowLastChange: 20000\n")).success();
+    as_account("panel", &["ldapmodify"], &format!("{ana}replace: shadowLastChange\nshadowLastChange: 20000\n"))
+        .success();
     // Wrong passwords lock logins, never an account that the fleet needs.
     for account in ["identityd", "panel", "identityctl"] {
         let dn = format!("cn={account},ou=services,dc=example,dc=org");

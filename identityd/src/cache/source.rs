@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 use schema::record::Generation;
 use tokio::sync::Semaphore;
 
+use crate::directory::servers::ServerReport;
 use crate::directory::{Directory, DirectoryError, Entry, Kind, Quarantined};
 use crate::quarantine::QuarantineList;
 use crate::telemetry::meters;
@@ -220,6 +221,12 @@ impl Source {
     #[must_use]
     pub fn not_followed(&self) -> Option<(Duration, String)> {
         self.directory().and_then(|directory| directory.not_followed())
+    }
+
+    /// Each server of the directory and whether it answers.
+    #[must_use]
+    pub fn servers(&self) -> Vec<ServerReport> {
+        self.directory().map(|directory| directory.servers()).unwrap_or_default()
     }
 
     /// Notes a failure that was noticed elsewhere (it could not be opened).

@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 
 use super::*;
 use crate::config::Span;
-use crate::directory::fleet::{HostName, HostReport, Reported};
+use crate::directory::fleet::{HostName, HostReport, Hosts, Reported};
 use crate::directory::{Changes, Directory, Entry, Kind, Stock, StockedLogin};
 use crate::quarantine::QuarantineList;
 
@@ -158,12 +158,12 @@ impl Directory for TestDirectory {
         Ok(())
     }
 
-    async fn fleet(&self) -> Result<Vec<Reported>, DirectoryError> {
+    async fn fleet(&self) -> Result<Hosts, DirectoryError> {
         let mut last = BTreeMap::new();
         for report in self.reports.lock().unwrap().iter() {
             last.insert(report.host.clone(), Reported { report: report.clone(), age: Duration::from_secs(3) });
         }
-        self.asked(last.into_values().collect()).await
+        self.asked(last.into_values().collect::<Vec<_>>().into()).await
     }
 
     async fn forget_host(&self, host: &HostName) -> Result<bool, DirectoryError> {

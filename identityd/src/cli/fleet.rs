@@ -6,7 +6,7 @@ use schema::wire::message::{Reply, Request};
 use serde_json::json;
 
 use super::args::FleetCommand;
-use super::output::Output;
+use super::output::{Output, printable};
 use super::questions::unexpected;
 use super::session::{chosen, with_accounts};
 use super::{CliError, Exit};
@@ -52,14 +52,23 @@ fn show(output: &Output) -> Result<Exit, CliError> {
                 line.trouble.clone().unwrap_or_else(|| "-".into()),
             ]
         });
-        output.table(&head, rows)
+        let mut list = output.table(&head, rows);
+        if let Some(why) = &fleet.incomplete {
+            list.push_str(&format!("\nNot all hosts: {}\n", printable(why)));
+        }
+        list
     })?;
     Ok(Exit::Ok)
 }
 
 fn forget(output: &Output, host: String) -> Result<Exit, CliError> {
-    // In MySQL identityd's account may not: a server that is not trusted would take others off the list.
-    if let DirectoryConfig::Mysql(_) = chosen()? {
+    // identityd's account may not, in MySQL, and in LDAP where each host has its own: a server that is not trusted would take others off the list.
+    let as_admin = match chosen()? {
+        DirectoryConfig::Mysql(_) => true,
+        DirectoryConfig::Ldap(config) => !config.admin_dn.is_empty(),
+        _ => false,
+    };
+    if as_admin {
         let name: HostName = host.parse().map_err(CliError::Refused)?;
         if !with_accounts(async |accounts| Ok(accounts.directory().forget_host(&name).await?))? {
             return Err(CliError::Refused(format!("no host {name} is on the list; see identityctl fleet")));

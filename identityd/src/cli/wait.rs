@@ -85,6 +85,8 @@ impl State {
             }
         }
         state.missing.extend(wanted.into_iter().map(Missing::unheard));
+        // Nobody knows who else there is.
+        state.failure = fleet.incomplete.clone().filter(|_| args.all);
         state
     }
 
@@ -283,7 +285,7 @@ mod tests {
             },
             age: Duration::from_secs(*age),
         };
-        Fleet::new(Generation(10), hosts.iter().map(reported).collect(), None)
+        Fleet::new(Generation(10), hosts.iter().map(reported).collect::<Vec<_>>().into(), None)
     }
 
     fn missing(state: &State) -> Vec<&str> {
@@ -301,6 +303,14 @@ mod tests {
         let state = State::of(&fleet, Generation(10), &args("--all --within 2h"));
         assert_eq!(missing(&state), ["b", "c"]);
         assert!(State::of(&fleet, Generation(9), &args("--all")).reached());
+    }
+
+    #[test]
+    fn all_hosts_have_it_only_if_all_are_known() {
+        let mut fleet = fleet(&[("a", 10, 1)]);
+        fleet.incomplete = Some("there are more".into());
+        assert!(!State::of(&fleet, Generation(10), &args("--all")).reached());
+        assert!(State::of(&fleet, Generation(10), &args("--hosts a")).reached());
     }
 
     #[test]

@@ -75,6 +75,9 @@ pub struct LdapConfig {
     /// What to do with entries that say "ask another server".
     #[serde(default)]
     pub referrals: LdapReferrals,
+    /// `ldap://` or `ldaps://`: where they may lead besides `servers`. identityd binds there with its own password.
+    #[serde(default)]
+    pub referral_servers: Vec<String>,
     /// How deep groups may lie in groups; 0: members that are groups do not count.
     #[serde(default = "nesting")]
     pub nesting: u32,
@@ -208,7 +211,7 @@ pub enum LdapReferrals {
     /// Leave out what lies elsewhere.
     #[default]
     Ignore,
-    /// Ask there, one step, for look-ups.
+    /// Ask there, one step, for look-ups: if it is one of `servers` or `referral_servers`.
     Follow,
 }
 
@@ -440,6 +443,7 @@ impl LdapConfig {
             bind_dn,
             sasl,
             referrals,
+            referral_servers,
             nesting,
             case,
             attributes,
@@ -462,7 +466,8 @@ impl LdapConfig {
             password_change: _,
             write: _,
         } = self;
-        let entries = (base, login_bases, group_bases, login_filter, group_filter, scope, nesting, referrals);
+        let entries =
+            (base, login_bases, group_bases, login_filter, group_filter, scope, nesting, (referrals, referral_servers));
         let fields = (attributes, defaults, overrides, capabilities, locked, case);
         format!("ldap {entries:?} {fields:?} {:?}", (bind_dn, sasl))
     }
@@ -483,7 +488,12 @@ impl LdapConfig {
         if self.servers.is_empty() {
             return Err(("directory.servers", "name at least one server, such as \"ldaps://ldap.example.org\"".into()));
         }
-        for server in &self.servers {
+        for server in &self.referral_servers {
+            if !server.starts_with("ldap://") && !server.starts_with("ldaps://") {
+                return Err(("directory.referral_servers", format!("{server:?} is not ldap://HOST or ldaps://HOST")));
+            }
+        }
+        for server in self.servers.iter().chain(&self.referral_servers) {
             let scheme = server.split_once("://").map(|(scheme, rest)| (scheme, rest.is_empty()));
             match scheme {
                 Some(("ldap" | "ldaps", false)) | Some(("ldapi", _)) => {}

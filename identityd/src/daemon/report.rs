@@ -51,6 +51,10 @@ impl Host {
                 if health.reachable { Value::Null } else { json!(health.error.as_ref().map(|(text, _)| text)) };
             directory["last_error"] =
                 json!(health.error.as_ref().map(|(text, at)| json!({ "text": text, "at": seconds(*at) })));
+            let servers = self.cache().source().servers();
+            if !servers.is_empty() {
+                directory["servers"] = json!(servers);
+            }
             let [hits, misses, stale, joined] = self.cache().meters().totals();
             let (kept, absent) = self.cache().sizes().await;
             status["cache"] = json!({ "entries": kept, "absent": absent, "hits": hits, "misses": misses, "stale": stale, "joined": joined });
@@ -84,6 +88,12 @@ impl Host {
             warnings.push(format!(
                 "the directory answers, but for {} s its changes have not come: {reason}. Known entries are served as they were then",
                 since.as_secs()
+            ));
+        }
+        for server in self.cache().source().servers().iter().filter(|server| health.reachable && !server.up) {
+            warnings.push(format!(
+                "a server of the directory does not serve, others do: {}: {}",
+                server.name, server.reason
             ));
         }
         warnings.extend(self.facts().iter().flat_map(published::warnings));

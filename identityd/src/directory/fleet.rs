@@ -111,6 +111,21 @@ pub struct Reported {
     pub age: Duration,
 }
 
+/// The list of hosts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Hosts {
+    /// What they said.
+    pub reported: Vec<Reported>,
+    /// Why it is not all of them, and what to do; `None`: it is.
+    pub incomplete: Option<String>,
+}
+
+impl From<Vec<Reported>> for Hosts {
+    fn from(reported: Vec<Reported>) -> Self {
+        Self { reported, incomplete: None }
+    }
+}
+
 /// The text without control characters and cut after so many characters.
 #[must_use]
 pub fn bounded(text: &str, most: usize) -> String {

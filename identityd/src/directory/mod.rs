@@ -15,7 +15,7 @@ use schema::name::{GroupName, LoginName};
 use schema::record::{Generation, Group, Login, SshKey};
 use schema::wire::message::Secret;
 
-use fleet::{HostName, HostReport, Reported};
+use fleet::{HostName, HostReport, Hosts};
 
 /// The reading side, and the one thing that a daemon writes: a password that its owner changes.
 ///
@@ -140,7 +140,7 @@ pub trait Directory: Send + Sync {
     }
 
     /// What each host said last, at most [`fleet::MAX_HOSTS`], each generation as [`common`](Self::common) gives it. Empty for a directory of one host only: else somebody would wait for nobody.
-    async fn fleet(&self) -> Result<Vec<Reported>, DirectoryError> {
+    async fn fleet(&self) -> Result<Hosts, DirectoryError> {
         Err(DirectoryError::Refused("it keeps no list of hosts: wait on each host by itself".into()))
     }
 
@@ -152,6 +152,11 @@ pub trait Directory: Send + Sync {
     /// For how long its changes have not come, and why, though it may answer look-ups; `None`: they come.
     fn not_followed(&self) -> Option<(std::time::Duration, String)> {
         None
+    }
+
+    /// Each server of it and whether it answers, the nearest first; empty: it has none.
+    fn servers(&self) -> Vec<servers::ServerReport> {
+        Vec::new()
     }
 
     /// Why it can only be read at present, and what to do; `None`: it can be written as well.

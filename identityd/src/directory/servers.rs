@@ -65,8 +65,7 @@ pub struct ServerReport {
     pub name: String,
     /// Whether it answered last time.
     pub up: bool,
-    /// Why not.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    /// Why not; empty: it did.
     pub reason: String,
 }
 

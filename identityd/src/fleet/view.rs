@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use schema::record::Generation;
 
-use crate::directory::fleet::{HostName, HostReport, Reported};
+use crate::directory::fleet::{HostName, HostReport, Hosts, Reported};
 
 /// All hosts.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -14,6 +14,9 @@ pub struct Fleet {
     pub newest: Generation,
     /// By name.
     pub hosts: Vec<HostLine>,
+    /// Why it is not all of them, and what to do; null: it is.
+    #[serde(default)]
+    pub incomplete: Option<String>,
 }
 
 /// One host.
@@ -40,15 +43,16 @@ pub struct HostLine {
 impl Fleet {
     /// The list of the directory, with this host's own state in place of what it reported last. `newest` is what is committed: nobody else is behind what this host alone has counted.
     #[must_use]
-    pub fn new(newest: Generation, reported: Vec<Reported>, own: Option<HostReport>) -> Self {
-        let mut hosts: BTreeMap<HostName, HostLine> = reported
+    pub fn new(newest: Generation, listed: Hosts, own: Option<HostReport>) -> Self {
+        let mut hosts: BTreeMap<HostName, HostLine> = listed
+            .reported
             .into_iter()
             .map(|Reported { report, age }| (report.host.clone(), line(report, age, false, newest)))
             .collect();
         if let Some(own) = own {
             hosts.insert(own.host.clone(), line(own, Duration::ZERO, true, newest));
         }
-        Self { newest, hosts: hosts.into_values().collect() }
+        Self { newest, hosts: hosts.into_values().collect(), incomplete: listed.incomplete }
     }
 }
 
@@ -104,7 +108,7 @@ mod tests {
     fn the_own_line_is_of_this_moment() {
         let old = Reported { report: report("web1", 3), age: Duration::from_secs(20) };
         let other = Reported { report: report("web2", 5), age: Duration::from_secs(7) };
-        let fleet = Fleet::new(Generation(8), vec![other, old], Some(report("web1", 8)));
+        let fleet = Fleet::new(Generation(8), vec![other, old].into(), Some(report("web1", 8)));
         let shown: Vec<_> =
             fleet.hosts.iter().map(|line| (line.host.as_str(), line.behind, line.reported_seconds, line.own)).collect();
         assert_eq!(shown, [("web1", 0, 0, true), ("web2", 3, 7, false)]);
@@ -114,14 +118,14 @@ mod tests {
     #[test]
     fn nobody_is_behind_what_this_host_alone_has_counted() {
         let other = Reported { report: report("web2", 8), age: Duration::from_secs(7) };
-        let fleet = Fleet::new(Generation(8), vec![other], Some(report("web1", 9)));
+        let fleet = Fleet::new(Generation(8), vec![other].into(), Some(report("web1", 9)));
         assert_eq!(fleet.newest, Generation(8));
         assert!(fleet.hosts.iter().all(|line| line.behind == 0), "{fleet:?}");
     }
 
     #[test]
     fn it_is_read_back_as_it_was_written() {
-        let fleet = Fleet::new(Generation(8), Vec::new(), Some(report("web1", 8)));
+        let fleet = Fleet::new(Generation(8), Hosts::default(), Some(report("web1", 8)));
         assert_eq!(serde_json::from_str::<Fleet>(&serde_json::to_string(&fleet).unwrap()).unwrap(), fleet);
     }
 }

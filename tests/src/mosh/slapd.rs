@@ -172,6 +172,31 @@ impl<'m> Slapd<'m> {
             .success();
     }
 
+    /// Gives it the list of hosts, as `schema/ldap/README.md` says for a server that runs.
+    pub fn keep_fleet(self) {
+        let folder = self.folder();
+        let script = format!(
+            "set -e; mkdir -p {folder}/fleet; cd /usr/share/identityd/ldap
+             sed 's#/var/lib/ldap-fleet#{folder}/fleet#' fleet.ldif | ldapadd -Q -Y EXTERNAL -H {}",
+            self.ldapi()
+        );
+        self.mosh.sh(&script).success();
+        self.kill();
+        self.mosh
+            .sh(&format!("slapadd -n 2 -F {folder}/config -l /usr/share/identityd/ldap/fleet-tree.ldif 2>&1"))
+            .success();
+        self.start();
+    }
+
+    /// Runs a program of ldap-utils as a service account, such as `panel`, or `web1,cn=identityd`.
+    pub fn as_account(self, account: &str, program: &[&str], stdin: &str) -> Output {
+        let dn = format!("cn={account},ou=services,{SUFFIX}");
+        let url = self.url();
+        let bind = ["-x", "-ZZ", "-H", &url, "-D", &dn, "-w", PASSWORD];
+        let words = program.iter().take(1).chain(bind.iter()).chain(program.iter().skip(1)).copied();
+        self.mosh.call(words).env("LDAPTLS_CACERT", &format!("{FOLDER}/tls/ca.pem")).stdin(stdin).run()
+    }
+
     /// What it has logged: each operation.
     #[must_use]
     pub fn log(self) -> String {

@@ -101,7 +101,7 @@ impl LdapDirectory {
     /// A connection to a server that takes changes. A copy that cannot be written is left for the one that it names, if that is configured.
     pub(crate) async fn writing(&self) -> Result<Writer, DirectoryError> {
         let mut told = String::new();
-        for _ in 0..self.pool.endpoints.len() {
+        for _ in 0..self.map.0.servers.len() {
             let mut client = self.pool.connect(true).await?;
             let server = client.server;
             // Changes nothing: there is no such value. A copy says where to go, also before it looks.
@@ -247,6 +247,23 @@ impl Writer {
         let client = self.client()?;
         let result = within(client.add(dn, entry)).await;
         self.note(result, followed.then(|| dn.to_owned()))
+    }
+
+    /// Puts down an id as used that a living entry still has, which is against the server's rule that no two have one: an entry, or if there is one already the value.
+    pub(crate) async fn put_down(&mut self, dn: &str, entry: Attributes, number: &str) -> Result<(), LdapFailure> {
+        let value = entry.iter().find(|(name, _)| name == number.as_bytes()).cloned();
+        let client = self.client()?;
+        client.relaxed();
+        let mut result = within(client.add(dn, entry)).await;
+        if let (Err(LdapFailure::Said { code: 68, .. }), Some((name, value))) = (&result, value) {
+            client.relaxed();
+            result = match within(client.modify(dn, vec![Mod::Add(name, value)])).await {
+                // It is down whole.
+                Err(LdapFailure::Said { code: 20, .. }) => Ok(()),
+                other => other,
+            };
+        }
+        self.note(result, None)
     }
 
     /// Changes an entry, all of it or nothing.

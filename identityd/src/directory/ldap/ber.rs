@@ -119,22 +119,23 @@ impl<'a> Element<'a> {
     }
 }
 
-/// Looks through a whole message, so that a parser without bounds can be let at it.
-pub(super) fn check(bytes: &[u8]) -> Result<(), Malformed> {
+/// Looks through a whole message, so that a parser without bounds can be let at it; how many elements it has.
+pub(super) fn check(bytes: &[u8]) -> Result<usize, Malformed> {
     check_depth(bytes, 0)
 }
 
-fn check_depth(bytes: &[u8], depth: u32) -> Result<(), Malformed> {
+fn check_depth(bytes: &[u8], depth: u32) -> Result<usize, Malformed> {
     if depth > MAX_DEPTH {
         return Err(Malformed("nested too deep"));
     }
-    let mut reader = Reader::new(bytes);
+    let (mut reader, mut count) = (Reader::new(bytes), 0);
     while let Some(element) = reader.next()? {
+        count += 1;
         if element.tag & 0x20 != 0 {
-            check_depth(element.content, depth + 1)?;
+            count += check_depth(element.content, depth + 1)?;
         }
     }
-    Ok(())
+    Ok(count)
 }
 
 /// Writes an element.
@@ -165,6 +166,16 @@ mod tests {
             let element = Reader::new(&bytes).next().unwrap().unwrap();
             assert_eq!((element.tag, element.content.len()), (OCTET_STRING, length));
         }
+    }
+
+    #[test]
+    fn elements_are_counted_in_all_levels() {
+        let mut inside = Vec::new();
+        write(&mut inside, OCTET_STRING, b"a");
+        write(&mut inside, OCTET_STRING, b"");
+        let mut bytes = Vec::new();
+        write(&mut bytes, SEQUENCE, &inside);
+        assert_eq!(check(&bytes), Ok(3));
     }
 
     #[test]

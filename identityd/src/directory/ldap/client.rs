@@ -12,12 +12,12 @@ use ldap3::exop::Exop;
 use ldap3::{Ldap, LdapConnAsync, LdapConnSettings, LdapResult, Mod, Scope, SearchOptions, SearchStream, StdStream};
 use schema::wire::message::Secret;
 use tokio::net::UnixStream;
-use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use super::dial::{Endpoint, Trust};
 use super::entry::{self, Item, RawEntry};
-use super::guard::{self, MAX_WAITING};
+use super::flow::Flow;
+use super::guard;
 use super::pool::BEHIND;
 
 /// After so many questions a connection is replaced: ldap3 keeps the number of every search for ever.
@@ -31,6 +31,9 @@ pub enum LdapFailure {
     /// Not reachable, not in time, or not LDAP: another server may do.
     #[error("{0}")]
     Away(String),
+    /// It does not let identityd in, and is left alone for a while: another server may.
+    #[error("{0}")]
+    NotLetIn(String),
     /// The server answered with an error.
     #[error("result {code} ({name}){}", if text.is_empty() { String::new() } else { format!(": {text}") }, name = name_of(*code))]
     Said {
@@ -45,7 +48,7 @@ impl LdapFailure {
     /// Whether another server may do better: it is away, or says so itself (busy 51, unavailable 52).
     #[must_use]
     pub fn is_away(&self) -> bool {
-        matches!(self, Self::Away(_) | Self::Said { code: 51 | 52, .. })
+        matches!(self, Self::Away(_) | Self::NotLetIn(_) | Self::Said { code: 51 | 52, .. })
     }
 
     /// Whether the server has less than another one has shown.
@@ -72,7 +75,7 @@ pub struct Client {
     ldap: Ldap,
     driver: JoinHandle<()>,
     guard: JoinHandle<()>,
-    flow: Arc<Semaphore>,
+    flow: Arc<Flow>,
     why: Arc<Mutex<Option<String>>>,
     asked: u32,
     since: Instant,
@@ -93,16 +96,29 @@ pub struct Search {
     pub filter: String,
     /// Which attributes.
     pub attributes: Vec<String>,
-    /// Most entries; 0: what the server allows.
+    /// Most entries, and then a part of them is an answer; 0: all, or an error.
     pub limit: i32,
     /// The base need not exist: then nothing is found.
     pub optional: bool,
 }
 
+/// What a search has found.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// The entries.
+    pub entries: Vec<RawEntry>,
+    /// References to other servers.
+    pub references: Vec<String>,
+    /// There are more, and the search wanted so many only.
+    pub cut: bool,
+}
+
 /// Answers that are still coming.
 pub(super) struct Incoming {
     stream: SearchStream<'static, String, Vec<String>>,
-    flow: Arc<Semaphore>,
+    /// The number of the question.
+    number: u32,
+    flow: Arc<Flow>,
     why: Arc<Mutex<Option<String>>>,
 }
 
@@ -122,7 +138,7 @@ impl Client {
             std::os::unix::net::UnixStream::pair().map_err(|error| away("no sockets left", &error))?;
         outside.set_nonblocking(true).map_err(|error| away("no sockets left", &error))?;
         let outside = UnixStream::from_std(outside).map_err(|error| away("no sockets left", &error))?;
-        let flow = Arc::new(Semaphore::new(MAX_WAITING));
+        let flow = Flow::new();
         let why = Arc::new(Mutex::new(None));
         let guard = tokio::spawn({
             let (flow, why, url) = (Arc::clone(&flow), Arc::clone(&why), endpoint.url.clone());
@@ -207,25 +223,26 @@ impl Client {
     /// All entries that a search finds, and references to other servers.
     ///
     /// # Errors
-    /// Anything but success: a part of the answer is no answer.
-    pub async fn search(&mut self, search: &Search) -> Result<(Vec<RawEntry>, Vec<String>), LdapFailure> {
+    /// Anything but success: a part of the answer is no answer, unless a part was wanted.
+    pub async fn search(&mut self, search: &Search) -> Result<Found, LdapFailure> {
         let mut incoming = self.stream(search, Vec::new()).await?;
-        let (mut entries, mut references) = (Vec::new(), Vec::new());
+        let mut found = Found::default();
         while let Some(item) = incoming.next().await? {
             match item {
-                Item::Entry(entry, _) => entries.push(entry),
-                Item::Reference(urls) => references.extend(urls),
+                Item::Entry(entry, _) => found.entries.push(entry),
+                Item::Reference(urls) => found.references.extend(urls),
                 Item::Intermediate(..) => {}
             }
         }
         let mut result = incoming.result().await;
-        if result.rc == 10 {
+        match result.rc {
             // The base itself lies elsewhere.
-            references.append(&mut result.refs);
-        } else {
-            said(&result)?;
+            10 => found.references.append(&mut result.refs),
+            // Limits of time, of size, and of the administrator.
+            3 | 4 | 11 if search.limit > 0 => found.cut = true,
+            _ => drop(said(&result)?),
         }
-        Ok((entries, references))
+        Ok(found)
     }
 
     /// Begins a search.
@@ -240,8 +257,9 @@ impl Client {
             .with_search_options(SearchOptions::new().sizelimit(search.limit))
             .streaming_search(&search.base, search.scope, &search.filter, search.attributes.clone())
             .await;
-        let stream = self.ours(stream)?;
-        Ok(Incoming { stream, flow: Arc::clone(&self.flow), why: Arc::clone(&self.why) })
+        let mut stream = self.ours(stream)?;
+        let number = u32::try_from(stream.ldap_handle().last_id()).unwrap_or(0);
+        Ok(Incoming { stream, number, flow: Arc::clone(&self.flow), why: Arc::clone(&self.why) })
     }
 
     /// Whether it still answers: asks for nothing of the server's own entry.
@@ -271,6 +289,11 @@ impl Client {
         self.asked += 1;
         let result = self.ldap.modify(dn, changes).await;
         said(&self.ours(result)?).map(drop)
+    }
+
+    /// What follows is to be done even against the server's rules, as far as the account may.
+    pub(super) fn relaxed(&mut self) {
+        self.controls(vec![super::control::relax()]);
     }
 
     /// Adds an entry.
@@ -340,15 +363,19 @@ impl Incoming {
     pub(super) async fn next(&mut self) -> Result<Option<Item>, LdapFailure> {
         let message = self.stream.next().await.map_err(|error| away(&self.why, &error))?;
         let Some(message) = message else { return Ok(None) };
-        if message.0.id == 4 {
-            self.flow.add_permits(1);
-        }
+        self.flow.taken(self.number);
         entry::item(message).map(Some).map_err(|error| LdapFailure::Away(error.to_string()))
     }
 
     /// How it ended.
     pub(super) async fn result(mut self) -> LdapResult {
         self.stream.finish().await
+    }
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        self.flow.over(self.number);
     }
 }
 

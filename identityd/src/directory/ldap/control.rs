@@ -111,6 +111,11 @@ fn uuid(bytes: &[u8]) -> Result<Uuid, Malformed> {
 }
 
 /// The next `size` entries after a page's cookie. Not critical: a server without pages sends everything.
+/// What else would break a rule of the server is to be done, if the account has the right to manage there (draft-zeilenga-ldap-relax). Whoever does not know it leaves it out.
+pub(super) fn relax() -> RawControl {
+    RawControl { ctype: "1.3.6.1.4.1.4203.666.5.12".into(), crit: false, val: None }
+}
+
 pub(super) fn page(size: u32, cookie: &[u8]) -> RawControl {
     let mut inside = Vec::new();
     ber::write(&mut inside, INTEGER, &(size & 0x7fff_ffff).to_be_bytes());

@@ -61,7 +61,9 @@ impl Endpoint {
         let authority = rest.split(['/', '?']).next().unwrap_or_default();
         let place = match scheme {
             "ldapi" if authority.is_empty() => Place::Unix("/run/slapd/ldapi".into()),
-            "ldapi" => Place::Unix(unescape(authority).ok_or_else(|| bad("write / as %2F"))?.into()),
+            "ldapi" => Place::Unix(
+                unescape(authority).filter(|path| path.starts_with('/')).ok_or_else(|| bad("write / as %2F"))?.into(),
+            ),
             "ldap" | "ldaps" => {
                 let security = match (scheme, config.tls) {
                     ("ldaps", _) => Security::Tls,
@@ -87,6 +89,16 @@ impl Endpoint {
     /// Whether what goes over this connection can be read on the way.
     pub(super) fn is_clear(&self) -> bool {
         matches!(self.place, Place::Tcp { security: Security::Clear, .. })
+    }
+
+    /// Whether it is the same server, reached in the same way. A local socket is nobody's but this machine's: no URL of a server may lead there.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        match (&self.place, &other.place) {
+            (Place::Tcp { host, port, security }, Place::Tcp { host: h, port: p, security: s }) => {
+                host.eq_ignore_ascii_case(h) && port == p && security == s
+            }
+            _ => false,
+        }
     }
 
     /// Connects.
@@ -165,7 +177,7 @@ async fn start_tls(stream: &mut TcpStream) -> io::Result<()> {
     stream.write_all(&message).await?;
     let mut answer = Vec::new();
     let closed = || io::Error::new(io::ErrorKind::UnexpectedEof, "closed instead of starting TLS");
-    let length = guard::frame(stream, &mut answer).await?.ok_or_else(closed)?;
+    let length = guard::frame(stream, &mut answer, guard::MAX_MESSAGE).await?.ok_or_else(closed)?;
     if length != answer.len() {
         return Err(io::Error::other("the server sent something in the clear behind its answer to StartTLS"));
     }
@@ -184,7 +196,8 @@ async fn start_tls(stream: &mut TcpStream) -> io::Result<()> {
     )))
 }
 
-fn unescape(text: &str) -> Option<String> {
+/// `%xx` in a URL (RFC 3986 §2.1).
+pub(super) fn unescape(text: &str) -> Option<String> {
     let mut bytes = Vec::new();
     let mut rest = text.as_bytes();
     while let [first, tail @ ..] = rest {
@@ -197,5 +210,5 @@ fn unescape(text: &str) -> Option<String> {
             bytes.push(*first);
         }
     }
-    String::from_utf8(bytes).ok().filter(|path| path.starts_with('/'))
+    String::from_utf8(bytes).ok()
 }

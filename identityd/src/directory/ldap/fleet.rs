@@ -13,7 +13,7 @@ use super::cookie::{Csn, micros};
 use super::entry::RawEntry;
 use super::position::Position;
 use crate::directory::DirectoryError;
-use crate::directory::fleet::{HostName, HostReport, MAX_HOSTS, Reported};
+use crate::directory::fleet::{HostName, HostReport, Hosts, MAX_HOSTS, Reported};
 
 /// How long the feed may need for what the server says is committed. It is pushed within milliseconds; a change of entries that nobody follows is never.
 const PUSHED: Duration = Duration::from_secs(1);
@@ -54,7 +54,7 @@ impl LdapDirectory {
     }
 
     /// All hosts.
-    pub(super) async fn hosts(&self) -> Result<Vec<Reported>, DirectoryError> {
+    pub(super) async fn hosts(&self) -> Result<Hosts, DirectoryError> {
         let base = &self.map.0.fleet_base;
         if base.is_empty() {
             return Err(DirectoryError::Refused(
@@ -70,10 +70,17 @@ impl LdapDirectory {
             limit: i32::try_from(MAX_HOSTS).unwrap_or(0),
             optional: false,
         };
-        let entries = self.pool.search(&search).await?;
+        let found = self.pool.find(&search).await?;
         let committed = if self.feed.position().is_some() { Some(self.pool.committed().await?) } else { None };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Ok(entries.iter().filter_map(|entry| reported(entry, now, committed.as_ref())).collect())
+        let incomplete = found.cut.then(|| {
+            format!(
+                "there are more than {} entries below {base}, and these are some of them: remove those that are no hosts, or raise the limit of identityd's account (olcLimits, schema/ldap/fleet.ldif)",
+                found.entries.len()
+            )
+        });
+        let hosts = found.entries.iter().filter_map(|entry| reported(entry, now, committed.as_ref()));
+        Ok(Hosts { reported: hosts.collect(), incomplete })
     }
 
     /// Removes a host's entry.

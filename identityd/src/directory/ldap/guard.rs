@@ -1,8 +1,8 @@
 //! Stands between ldap3 and the network: lets through only messages that its parser and its driver survive.
 //!
 //! ldap3 0.12 has no bound on a message's size, recurses as deep as the server likes, and panics on an answer of a kind that it did not ask for or whose parts are
-//! missing. So it gets one end of a pair of sockets, and this task passes on what it has checked. It also holds a server back that sends entries faster than they are
-//! taken, since ldap3 queues without a bound.
+//! missing. So it gets one end of a pair of sockets, and this task passes on what it has checked. It also holds a server back that sends answers faster than they are
+//! taken ([`Flow`]).
 
 use std::collections::HashMap;
 use std::io;
@@ -10,15 +10,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::UnixStream;
-use tokio::sync::Semaphore;
 use zeroize::Zeroize;
 
 use super::ber::{self, BOOLEAN, ENUMERATED, Element, INTEGER, Malformed, OCTET_STRING, Reader, SEQUENCE};
+use super::flow::Flow;
 
-/// Longest message: a group of 200,000 members by their DNs has some 20 MB.
-const MAX_MESSAGE: usize = 32 << 20;
-/// Entries that may wait to be taken.
-pub(super) const MAX_WAITING: usize = 2000;
+/// Longest message of a server: a group of some 80,000 members by their DNs, or 500,000 by their names.
+pub(super) const MAX_MESSAGE: usize = 8 << 20;
+/// Longest message of ours: no larger one is written by identityctl.
+const MAX_OWN: usize = 32 << 20;
 
 /// Tags of the operations (RFC 4511 §4.2 and following), with the class APPLICATION.
 mod op {
@@ -45,7 +45,7 @@ mod op {
 type Asked = Mutex<HashMap<u32, u8>>;
 
 /// Passes messages both ways until one side ends or the server breaks the protocol. Returning closes both. An error is the reason.
-pub(super) async fn run<S>(server: S, client: UnixStream, flow: Arc<Semaphore>) -> io::Result<()>
+pub(super) async fn run<S>(server: S, client: UnixStream, flow: Arc<Flow>) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Send + 'static,
 {
@@ -54,7 +54,7 @@ where
     let asked = Asked::default();
     let out = async {
         let mut bytes = Vec::new();
-        while let Some(length) = frame(&mut from_client, &mut bytes).await? {
+        while let Some(length) = frame(&mut from_client, &mut bytes, MAX_OWN).await? {
             note(&asked, bytes.get(..length).unwrap_or_default());
             to_server.write_all(bytes.get(..length).unwrap_or_default()).await?;
             to_server.flush().await?;
@@ -68,13 +68,11 @@ where
     };
     let back = async {
         let mut bytes = Vec::new();
-        while let Some(length) = frame(&mut from_server, &mut bytes).await? {
+        while let Some(length) = frame(&mut from_server, &mut bytes, MAX_MESSAGE).await? {
             let message = bytes.get(..length).unwrap_or_default();
-            let kind = admit(&asked, message).map_err(io::Error::other)?;
-            if kind == op::ENTRY
-                && let Ok(permit) = flow.acquire().await
-            {
-                permit.forget();
+            let admitted = admit(&asked, message).map_err(io::Error::other)?;
+            if !admitted.last {
+                flow.enter(admitted.question, length, admitted.elements).await?;
             }
             to_client.write_all(message).await?;
             bytes.drain(..length);
@@ -88,12 +86,23 @@ where
 }
 
 /// Reads until a whole message lies at the beginning of `bytes`; its length, or `None` at the end of the stream.
-pub(super) async fn frame<R: AsyncRead + Unpin>(from: &mut R, bytes: &mut Vec<u8>) -> io::Result<Option<usize>> {
+pub(super) async fn frame<R: AsyncRead + Unpin>(
+    from: &mut R,
+    bytes: &mut Vec<u8>,
+    most: usize,
+) -> io::Result<Option<usize>> {
     loop {
         if let Some(head) = ber::head(bytes).map_err(io::Error::other)? {
             let length = head.head.saturating_add(head.content);
-            if head.tag != SEQUENCE || length > MAX_MESSAGE {
-                return Err(io::Error::other(Malformed("a message that is too long, or not one")));
+            if head.tag != SEQUENCE {
+                return Err(io::Error::other(Malformed("something else than a message")));
+            }
+            if length > most {
+                return Err(io::Error::other(format!(
+                    "a message of {} MB, and {} are the most that is taken: split the group or the entry",
+                    length >> 20,
+                    most >> 20
+                )));
             }
             if bytes.len() >= length {
                 return Ok(Some(length));
@@ -125,9 +134,19 @@ fn note(asked: &Asked, message: &[u8]) {
     }
 }
 
-/// Whether a message of the server may go on to ldap3; its operation.
-fn admit(asked: &Asked, message: &[u8]) -> Result<u8, Malformed> {
-    ber::check(message)?;
+/// A message that may go on to ldap3.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Admitted {
+    /// The number of the question that it answers.
+    question: u32,
+    /// No other answer to it follows.
+    last: bool,
+    elements: usize,
+}
+
+/// Whether a message of the server may go on to ldap3.
+fn admit(asked: &Asked, message: &[u8]) -> Result<Admitted, Malformed> {
+    let elements = ber::check(message)?;
     let (id, operation, controls) = parts(message)?;
     let mut asked = asked.lock().unwrap_or_else(PoisonError::into_inner);
     let question =
@@ -153,7 +172,7 @@ fn admit(asked: &Asked, message: &[u8]) -> Result<u8, Malformed> {
     if let Some(controls) = controls {
         check_controls(&controls)?;
     }
-    Ok(operation.tag)
+    Ok(Admitted { question: id, last, elements })
 }
 
 /// LDAPResult (RFC 4511 §4.1.9), as far as ldap3 insists on it.
@@ -225,8 +244,9 @@ mod tests {
 
     #[test]
     fn an_answer_to_the_question_passes() {
-        assert_eq!(admit(&asked(1, op::SEARCH), &message(1, op::SEARCH_DONE, &DONE)), Ok(op::SEARCH_DONE));
-        assert_eq!(admit(&asked(1, op::BIND), &message(1, op::BIND_DONE, &DONE)), Ok(op::BIND_DONE));
+        let last = Admitted { question: 1, last: true, elements: 6 };
+        assert_eq!(admit(&asked(1, op::SEARCH), &message(1, op::SEARCH_DONE, &DONE)), Ok(last));
+        assert_eq!(admit(&asked(1, op::BIND), &message(1, op::BIND_DONE, &DONE)), Ok(last));
     }
 
     #[test]
@@ -236,6 +256,60 @@ mod tests {
         assert!(admit(&asked(1, op::BIND), &message(2, op::BIND_DONE, &DONE)).is_err());
         assert!(admit(&asked(1, op::BIND), &message(1, op::BIND_DONE, &[])).is_err());
         assert!(admit(&asked(1, op::SEARCH), &message(1, 0x7e, &DONE)).is_err());
+    }
+
+    #[tokio::test]
+    async fn a_server_that_sends_more_than_is_taken_is_held_back_whatever_it_sends() {
+        for kind in [op::ENTRY, op::REFERENCE, op::INTERMEDIATE] {
+            let (server, mut far) = tokio::io::duplex(1 << 20);
+            let (client, near) = UnixStream::pair().unwrap();
+            let flow = Flow::new();
+            let running = tokio::spawn(run(server, client, Arc::clone(&flow)));
+            let (mut from_guard, mut to_guard) = near.into_split();
+            to_guard.write_all(&message(1, op::SEARCH, &[])).await.unwrap();
+            let mut head = [0; 2];
+            far.read_exact(&mut head).await.unwrap();
+            let mut rest = vec![0; usize::from(head[1])];
+            far.read_exact(&mut rest).await.unwrap();
+            // 64 of a megabyte fit, and a few are on their way.
+            let sent = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+            let counter = Arc::clone(&sent);
+            let sending = tokio::spawn(async move {
+                let mut content = Vec::new();
+                ber::write(&mut content, OCTET_STRING, &vec![b'x'; 1 << 20]);
+                for _ in 0..100 {
+                    far.write_all(&message(1, kind, &content)).await.unwrap();
+                    counter.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                }
+            });
+            let taking = tokio::spawn(async move {
+                let mut buffer = vec![0; 1 << 16];
+                while from_guard.read(&mut buffer).await.is_ok_and(|read| read > 0) {}
+            });
+            let end = tokio::time::Instant::now() + std::time::Duration::from_secs(20);
+            while sent.load(std::sync::atomic::Ordering::SeqCst) < 62 {
+                assert!(tokio::time::Instant::now() < end, "{sent:?}");
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            assert!(sent.load(std::sync::atomic::Ordering::SeqCst) < 67, "{kind:x}: {sent:?}");
+            // Taken, or forgotten with its question, they make room.
+            while !sending.is_finished() {
+                assert!(tokio::time::Instant::now() < end, "{sent:?}");
+                flow.taken(1);
+                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            }
+            running.abort();
+            taking.abort();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_message_that_is_too_long_is_refused_before_it_is_read() {
+        let (mut far, mut near) = tokio::io::duplex(64);
+        far.write_all(&[SEQUENCE, 0x84, 0x00, 0x90, 0x00, 0x00]).await.unwrap();
+        let refused = frame(&mut near, &mut Vec::new(), MAX_MESSAGE).await.unwrap_err().to_string();
+        assert!(refused.contains("9 MB") && refused.contains("8 are the most"), "{refused}");
     }
 
     proptest! {

@@ -14,16 +14,19 @@ mod entry;
 mod feed;
 pub(crate) mod filter;
 mod fleet;
+mod flow;
 mod guard;
 mod lookup;
 pub(crate) mod map;
 mod model;
 mod order;
+mod own;
 mod pages;
 mod password;
 mod poll;
 mod pool;
 mod position;
+mod referral;
 mod secret;
 mod stock;
 mod sync;
@@ -42,7 +45,8 @@ use schema::record::{Generation, Group, Login, SshKey};
 use schema::wire::message::Secret;
 
 use crate::config::{LdapConfig, LdapFeed};
-use crate::directory::fleet::{HostName, HostReport, Reported};
+use crate::directory::fleet::{HostName, HostReport, Hosts};
+use crate::directory::servers::ServerReport;
 use crate::directory::{Changes, Directory, DirectoryError, Entry, NamedLogin, Stock, Verified};
 
 /// For the first synchronisation, before a list.
@@ -211,7 +215,7 @@ impl Directory for LdapDirectory {
         self.store_report(report).await
     }
 
-    async fn fleet(&self) -> Result<Vec<Reported>, DirectoryError> {
+    async fn fleet(&self) -> Result<Hosts, DirectoryError> {
         self.hosts().await
     }
 
@@ -244,6 +248,10 @@ impl Directory for LdapDirectory {
             self.follow();
         }
         Ok(true)
+    }
+
+    fn servers(&self) -> Vec<ServerReport> {
+        self.pool.order.report(&self.map.0.servers)
     }
 
     fn not_followed(&self) -> Option<(Duration, String)> {

@@ -3,6 +3,8 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::directory::servers::ServerReport;
+
 /// Before a server that failed is tried again.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// At most, with up to a fifth more, so that a thousand hosts do not come back in the same instant.
@@ -78,6 +80,15 @@ impl Order {
     /// It takes no changes.
     pub(super) fn refused_to_write(&self, server: usize) {
         self.state(server, |state| state.read_only = true);
+    }
+
+    /// What is known of each.
+    pub(super) fn report(&self, names: &[String]) -> Vec<ServerReport> {
+        let one = |(server, name): (usize, &String)| {
+            let reason = self.state(server, |state| state.down.as_ref().map(|down| down.reason.clone())).flatten();
+            ServerReport { name: name.clone(), up: reason.is_none(), reason: reason.unwrap_or_default() }
+        };
+        names.iter().enumerate().map(one).collect()
     }
 
     /// Those that are down and may be tried again now.

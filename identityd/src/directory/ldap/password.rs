@@ -46,7 +46,7 @@ impl LdapDirectory {
         let until = Instant::now() + self.map.0.timeout.0;
         let away = |failure: LdapFailure| self.pool.unavailable(failure.to_string());
         self.pool.may_send_passwords().map_err(away)?;
-        let mut client = self.pool.connect_as(&Identity::Anonymous, false, until).await.map_err(away)?;
+        let mut client = self.pool.connect_unbound(until).await.map_err(away)?;
         let server = client.server;
         let bound = tokio::time::timeout(BIND, client.bind_simple(dn, password, vec![control::policy_request()])).await;
         let result = match bound {
@@ -202,7 +202,7 @@ impl LdapDirectory {
             optional: true,
         };
         let found = match self.pool.connect(true).await {
-            Ok(mut client) => client.search(&search).await.map(|(found, _)| found).unwrap_or_default(),
+            Ok(mut client) => client.search(&search).await.map(|found| found.entries).unwrap_or_default(),
             Err(_) => Vec::new(),
         };
         found.first().and_then(written).unwrap_or_else(|| self.feed.generation())
@@ -219,7 +219,7 @@ async fn noted(client: &mut Client, dn: &str) -> bool {
         limit: 0,
         optional: true,
     };
-    client.search(&search).await.is_ok_and(|(found, _)| !found.is_empty())
+    client.search(&search).await.is_ok_and(|found| !found.entries.is_empty())
 }
 
 fn verified(accepted: bool, policy: PolicyAnswer) -> Verified {

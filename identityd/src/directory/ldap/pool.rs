@@ -7,21 +7,22 @@ use schema::wire::message::Secret;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::client::{Client, Identity, LdapFailure, Search};
+use super::client::{Client, Found, Identity, LdapFailure, Search};
 use super::cookie::Csn;
 use super::dial::{Endpoint, Trust};
 use super::dn;
 use super::entry::RawEntry;
 use super::order::Order;
+use super::own::Own;
 use super::position::Position;
-use super::secret;
-use crate::config::{LdapConfig, LdapReferrals, LdapSasl};
+use super::referral::Strangers;
+use crate::config::{LdapConfig, LdapReferrals};
 use crate::directory::DirectoryError;
 
 /// Connections kept without work.
 const IDLE: usize = 8;
 /// For one server, while there is another one to ask: failover within two seconds, connection, TLS and bind included.
-const ATTEMPT: Duration = Duration::from_millis(800);
+pub(super) const ATTEMPT: Duration = Duration::from_millis(800);
 /// unwillingToPerform: OpenLDAP says so itself where it has not yet what we have seen of its own changes.
 pub(super) const BEHIND: u32 = 53;
 /// A server that lacks something for so long does not just replicate it at this moment.
@@ -33,15 +34,18 @@ const LOOK: Duration = Duration::from_millis(250);
 #[derive(Debug)]
 pub(super) struct Pool {
     pub(super) config: Arc<LdapConfig>,
+    /// Those of `servers`, and behind them those of `referral_servers`.
     pub(super) endpoints: Vec<Endpoint>,
     trust: Option<Trust>,
-    identity: Identity,
+    own: Own,
     /// Of an administrator: asks the servers that it writes to, so that it sees what it has written.
     admin: bool,
     pub(super) order: Order,
     idle: Mutex<Vec<Client>>,
     /// The newest change of each provider that has come.
     seen: Mutex<Position>,
+    /// Where references may not lead.
+    pub(super) strangers: Strangers,
     /// A server has come back: who is at a farther one may want to change.
     pub(super) back: Notify,
 }
@@ -49,45 +53,32 @@ pub(super) struct Pool {
 impl Pool {
     /// Reads what connections need; connects nowhere.
     pub(super) fn new(config: Arc<LdapConfig>) -> Result<Arc<Self>, DirectoryError> {
-        let identity = match (&config.sasl, &config.bind_password_file) {
-            (LdapSasl::External, _) => Identity::External,
-            (LdapSasl::None, Some(path)) if !config.bind_dn.is_empty() => {
-                let password = secret::read(path)
-                    .map_err(|reason| DirectoryError::Unavailable { directory: config.location(), reason })?;
-                Identity::Simple(config.bind_dn.clone(), password)
-            }
-            _ => Identity::Anonymous,
-        };
-        Self::of(config, identity, false)
+        Self::of(config, false)
     }
 
     /// The same as the administrator, whose connections last as long as the process: its uid may change later.
     pub(super) fn of_admin(config: Arc<LdapConfig>) -> Result<Arc<Self>, DirectoryError> {
-        let identity = if config.admin_dn.is_empty() {
-            Identity::External
-        } else {
-            let password = secret::read(&config.admin_password_file)
-                .map_err(|reason| DirectoryError::Unavailable { directory: config.location(), reason })?;
-            Identity::Simple(config.admin_dn.clone(), password)
-        };
-        Self::of(config, identity, true)
+        Self::of(config, true)
     }
 
-    fn of(config: Arc<LdapConfig>, identity: Identity, admin: bool) -> Result<Arc<Self>, DirectoryError> {
+    fn of(config: Arc<LdapConfig>, admin: bool) -> Result<Arc<Self>, DirectoryError> {
         let refused = |reason| DirectoryError::Unavailable { directory: config.location(), reason };
-        let endpoints = config.servers.iter().map(|url| Endpoint::parse(url, &config)).collect::<Result<Vec<_>, _>>();
+        let urls = config.servers.iter().chain(&config.referral_servers);
+        let endpoints = urls.map(|url| Endpoint::parse(url, &config)).collect::<Result<Vec<_>, _>>();
         let endpoints = endpoints.map_err(refused)?;
         let trust = Trust::read(&config, &endpoints).map_err(refused)?;
-        let order = Order::new(endpoints.len());
+        let own = Own::new(&config, admin, endpoints.len()).map_err(refused)?;
+        let order = Order::new(config.servers.len());
         let pool = Arc::new(Self {
             config,
             endpoints,
             trust,
-            identity,
+            own,
             admin,
             order,
             idle: Mutex::default(),
             seen: Mutex::default(),
+            strangers: Strangers::default(),
             back: Notify::new(),
         });
         tokio::spawn(watch(Arc::downgrade(&pool)));
@@ -96,31 +87,26 @@ impl Pool {
 
     /// All entries that a search finds, from the first server that answers.
     pub(super) async fn search(&self, search: &Search) -> Result<Vec<RawEntry>, DirectoryError> {
+        self.find(search).await.map(|found| found.entries)
+    }
+
+    /// The same, and whether there are more than were wanted.
+    pub(super) async fn find(&self, search: &Search) -> Result<Found, DirectoryError> {
         let until = Instant::now() + self.config.timeout.0;
         let candidates = if self.admin { self.order.writable() } else { self.order.candidates() };
         let mut reason = String::new();
         for (at, server) in candidates.iter().enumerate() {
             let limit = if at + 1 < candidates.len() { until.min(Instant::now() + ATTEMPT) } else { until };
-            // A connection that was kept may have died unnoticed: then a fresh one to the same server.
-            let kept = self.kept(*server);
-            let mut failure = match kept {
-                Some(client) => self.search_with(client, search, limit).await,
-                None => self.search_afresh(*server, search, limit).await,
-            };
-            if matches!(&failure, Err(LdapFailure::Away(_))) && Instant::now() < limit {
-                failure = self.search_afresh(*server, search, limit).await;
-            }
-            match failure {
-                Ok((entries, references)) => {
+            match self.search_at(*server, search, limit).await {
+                Ok(mut found) => {
                     self.up(*server);
-                    return Ok(if self.config.referrals == LdapReferrals::Follow && !references.is_empty() {
-                        self.follow(entries, &references, search, until).await
-                    } else {
-                        entries
-                    });
+                    if self.config.referrals == LdapReferrals::Follow && !found.references.is_empty() {
+                        self.follow(&mut found, search, until).await;
+                    }
+                    return Ok(found);
                 }
                 Err(failure) if failure.is_away() => reason = self.down(*server, &failure),
-                Err(LdapFailure::Said { code: 32, .. }) if search.optional => return Ok(Vec::new()),
+                Err(LdapFailure::Said { code: 32, .. }) if search.optional => return Ok(Found::default()),
                 Err(failure) => return Err(self.said(*server, search, &failure)),
             }
         }
@@ -159,7 +145,7 @@ impl Pool {
             found = ask(client).await;
         }
         if matches!(&found, Err(LdapFailure::Away(_))) && Instant::now() < limit {
-            found = match self.bound(server, &self.identity, limit).await {
+            found = match self.bound(server, limit).await {
                 Ok(client) => ask(client).await,
                 Err(failure) => Err(failure),
             };
@@ -186,8 +172,8 @@ impl Pool {
                 optional: true,
             };
             match client.search(&search).await {
-                Ok((entries, _)) => {
-                    let csns = entries.iter().flat_map(|entry| entry.all("contextCSN"));
+                Ok(found) => {
+                    let csns = found.entries.iter().flat_map(|entry| entry.all("contextCSN"));
                     position.take(csns.filter_map(|csn| Csn::parse(std::str::from_utf8(csn).ok()?)));
                 }
                 Err(failure) if failure.is_away() => return Err(failure),
@@ -206,7 +192,7 @@ impl Pool {
     /// Whether a server has what was seen. One that was away may not have heard yet what was written meanwhile at another provider.
     pub(super) async fn vet(&self, client: &mut Client) -> Result<(), LdapFailure> {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if self.endpoints.len() < 2 || seen == Position::default() {
+        if self.config.servers.len() < 2 || seen == Position::default() {
             return Ok(());
         }
         // Replication takes some milliseconds: while changes flow, each server is always a little behind.
@@ -224,59 +210,26 @@ impl Pool {
         }
     }
 
-    async fn search_afresh(
-        &self,
-        server: usize,
-        search: &Search,
-        limit: Instant,
-    ) -> Result<(Vec<RawEntry>, Vec<String>), LdapFailure> {
-        let client = self.bound(server, &self.identity, limit).await?;
+    /// A search at one server. A connection that was kept may have died unnoticed: then over a fresh one.
+    pub(super) async fn search_at(&self, server: usize, search: &Search, limit: Instant) -> Result<Found, LdapFailure> {
+        if let Some(client) = self.kept(server) {
+            let found = self.search_with(client, search, limit).await;
+            if !matches!(&found, Err(LdapFailure::Away(_))) || Instant::now() >= limit {
+                return found;
+            }
+        }
+        let client = self.bound(server, limit).await?;
         self.search_with(client, search, limit).await
     }
 
-    async fn search_with(
-        &self,
-        mut client: Client,
-        search: &Search,
-        limit: Instant,
-    ) -> Result<(Vec<RawEntry>, Vec<String>), LdapFailure> {
+    async fn search_with(&self, mut client: Client, search: &Search, limit: Instant) -> Result<Found, LdapFailure> {
         let found = tokio::time::timeout_at(limit, client.search(search)).await;
         // Given up half-way the connection goes with it.
-        let found =
-            found.map_err(|_| LdapFailure::Away(format!("{} does not answer in time", self.url(client.server))))?;
+        let found = found.map_err(|_| self.silent(client.server))?;
         if found.as_ref().map_or_else(|failure| !failure.is_away(), |_| true) {
             self.keep(client);
         }
         found
-    }
-
-    /// Asks where references lead, one step, of servers that prove who they are. What cannot be had there is left out.
-    async fn follow(
-        &self,
-        mut entries: Vec<RawEntry>,
-        references: &[String],
-        search: &Search,
-        until: Instant,
-    ) -> Vec<RawEntry> {
-        for url in references.iter().take(8) {
-            let Ok(endpoint) = Endpoint::parse(url, &self.config) else { continue };
-            let base = url.splitn(4, '/').nth(3).and_then(|rest| rest.split('?').next()).unwrap_or_default();
-            let search =
-                Search { base: if base.is_empty() { search.base.clone() } else { base.into() }, ..search.clone() };
-            let asked = async {
-                let mut client = Client::connect(&endpoint, self.trust.as_ref(), usize::MAX).await?;
-                if !endpoint.is_clear() {
-                    client.bind(&self.identity).await?;
-                }
-                client.search(&search).await
-            };
-            match tokio::time::timeout_at(until.min(Instant::now() + ATTEMPT), asked).await {
-                Ok(Ok((found, _))) => entries.extend(found),
-                Ok(Err(error)) => tracing::warn!(url, %error, "a referral leads to nothing"),
-                Err(_) => tracing::warn!(url, "a referral leads to a server that does not answer"),
-            }
-        }
-        entries
     }
 
     /// A connection of its own, bound as identityd, to the first server that answers; of those that can be written if it is for that.
@@ -286,23 +239,23 @@ impl Pool {
             return Ok(client);
         }
         let until = Instant::now() + self.config.timeout.0;
-        self.connect_as(&self.identity, to_write || self.admin, until)
+        self.connect_first(to_write || self.admin, true, until)
             .await
             .map_err(|failure| self.unavailable(failure.to_string()))
     }
 
-    /// The same as somebody else.
-    pub(super) async fn connect_as(
-        &self,
-        identity: &Identity,
-        to_write: bool,
-        until: Instant,
-    ) -> Result<Client, LdapFailure> {
+    /// A connection on which nobody has bound yet, to the first server that answers.
+    pub(super) async fn connect_unbound(&self, until: Instant) -> Result<Client, LdapFailure> {
+        self.connect_first(false, false, until).await
+    }
+
+    async fn connect_first(&self, to_write: bool, bind: bool, until: Instant) -> Result<Client, LdapFailure> {
         let candidates = if to_write { self.order.writable() } else { self.order.candidates() };
         let mut last = LdapFailure::Away("no server is configured".into());
         for (at, server) in candidates.iter().enumerate() {
             let limit = if at + 1 < candidates.len() { until.min(Instant::now() + ATTEMPT) } else { until };
-            match self.bound(*server, identity, limit).await {
+            let connected = if bind { self.bound(*server, limit).await } else { self.connected(*server, limit).await };
+            match connected {
                 Ok(client) => {
                     self.up(*server);
                     return Ok(client);
@@ -317,25 +270,37 @@ impl Pool {
         Err(last)
     }
 
-    async fn bound(&self, server: usize, identity: &Identity, limit: Instant) -> Result<Client, LdapFailure> {
-        let away = || LdapFailure::Away(format!("{} does not answer in time", self.url(server)));
-        let endpoint = self.endpoints.get(server).ok_or_else(away)?;
-        let clear = endpoint.is_clear() && !self.config.allow_plaintext;
-        if clear && matches!(identity, Identity::Simple(..)) {
+    /// Connected to this server and bound as ourselves.
+    async fn bound(&self, server: usize, limit: Instant) -> Result<Client, LdapFailure> {
+        let identity = self.own.at(server, Instant::now())?;
+        let clear = self.endpoints.get(server).is_some_and(Endpoint::is_clear) && !self.config.allow_plaintext;
+        if clear && matches!(*identity, Identity::Simple(..)) {
             return Err(LdapFailure::Away(format!(
                 "{}: a password would go over the network in the clear",
-                endpoint.url
+                self.url(server)
             )));
         }
-        let connecting = async {
-            let mut client = Client::connect(endpoint, self.trust.as_ref(), server).await?;
-            client.bind(identity).await?;
-            if self.admin {
-                client.last();
-            }
-            Ok(client)
-        };
-        tokio::time::timeout_at(limit, connecting).await.map_err(|_| away())?
+        let mut client = self.connected(server, limit).await?;
+        match tokio::time::timeout_at(limit, client.bind(&identity)).await {
+            Ok(Ok(())) => self.own.accepted(server),
+            Ok(Err(failure)) if failure.is_away() => return Err(failure),
+            Ok(Err(failure)) => return Err(self.own.refused(server, self.url(server), &failure, Instant::now())),
+            Err(_) => return Err(self.silent(server)),
+        }
+        if self.admin {
+            client.last();
+        }
+        Ok(client)
+    }
+
+    async fn connected(&self, server: usize, limit: Instant) -> Result<Client, LdapFailure> {
+        let endpoint = self.endpoints.get(server).ok_or_else(|| self.silent(server))?;
+        let connecting = Client::connect(endpoint, self.trust.as_ref(), server);
+        tokio::time::timeout_at(limit, connecting).await.map_err(|_| self.silent(server))?
+    }
+
+    fn silent(&self, server: usize) -> LdapFailure {
+        LdapFailure::Away(format!("{} does not answer in time", self.url(server)))
     }
 
     /// Whether it was opened by an administrator.
@@ -367,7 +332,10 @@ impl Pool {
     pub(super) fn down(&self, server: usize, failure: &LdapFailure) -> String {
         let reason = failure.to_string();
         if self.order.failed(server, &reason) {
-            tracing::warn!(server = self.url(server), reason, "the LDAP server does not answer");
+            match failure {
+                LdapFailure::NotLetIn(_) => tracing::warn!(reason, "an LDAP server does not let identityd in"),
+                _ => tracing::warn!(server = self.url(server), reason, "the LDAP server does not answer"),
+            }
         }
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         idle.retain(|client| client.server != server);
@@ -391,7 +359,6 @@ impl Pool {
             LdapFailure::Said { code: 32, .. } => {
                 "; the base is not there, or identityd may not see it (base, olcAccess)"
             }
-            LdapFailure::Said { code: 49, .. } => "; identityd's own password is wrong (bind_dn, bind_password_file)",
             LdapFailure::Said { code: 50, .. } => "; identityd may not read there (olcAccess)",
             _ => "",
         };
@@ -427,7 +394,7 @@ async fn watch(pool: Weak<Pool>) {
         let Some(pool) = pool.upgrade() else { return };
         for server in pool.order.due() {
             let tried = async {
-                let mut client = pool.bound(server, &pool.identity, Instant::now() + ATTEMPT).await?;
+                let mut client = pool.bound(server, Instant::now() + ATTEMPT).await?;
                 tokio::time::timeout(ATTEMPT, client.ping())
                     .await
                     .unwrap_or_else(|_| Err(LdapFailure::Away("it is silent".into())))?;

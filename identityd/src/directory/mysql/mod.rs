@@ -30,7 +30,7 @@ use noticed::Noticed;
 use queries::{FeedQueries, Queries, Query, Value};
 
 use super::DirectoryError;
-use super::servers::{Fault, ServerReport, Servers};
+use super::servers::{Fault, Servers};
 use super::sql::Columns;
 use crate::config::{Address, MysqlConfig};
 
@@ -118,12 +118,6 @@ impl MysqlDirectory {
     #[must_use]
     pub fn label(&self) -> &str {
         &self.inner.label
-    }
-
-    /// How each server is.
-    #[must_use]
-    pub fn servers(&self) -> Vec<ServerReport> {
-        self.inner.servers.report()
     }
 
     /// Numbers what is committed, on the primary; the newest generation there. Call it after a commit: never inside a transaction.

@@ -17,7 +17,8 @@ use super::queries::{Many, Query, Value};
 use super::stock::MysqlStock;
 use super::{FeedQueries, MysqlDirectory};
 use crate::accounts::key::AuthorizedKey;
-use crate::directory::fleet::{HostName, HostReport, Reported};
+use crate::directory::fleet::{HostName, HostReport, Hosts};
+use crate::directory::servers::ServerReport;
 use crate::directory::sql::{Columns, bounded_keys, group, login};
 use crate::directory::{Changes, Directory, DirectoryError, Entry, MAX_CURSOR, NamedLogin, Stock};
 
@@ -213,8 +214,8 @@ impl Directory for MysqlDirectory {
         self.store_report(report).await
     }
 
-    async fn fleet(&self) -> Result<Vec<Reported>, DirectoryError> {
-        self.hosts().await
+    async fn fleet(&self) -> Result<Hosts, DirectoryError> {
+        self.hosts().await.map(Hosts::from)
     }
 
     async fn forget_host(&self, host: &HostName) -> Result<bool, DirectoryError> {
@@ -245,6 +246,10 @@ impl Directory for MysqlDirectory {
         // The server says which directory it holds.
         self.inner.generation().await?;
         Ok(self.cursor(generation) == cursor)
+    }
+
+    fn servers(&self) -> Vec<ServerReport> {
+        self.inner.servers.report()
     }
 
     fn not_followed(&self) -> Option<(Duration, String)> {

@@ -15,7 +15,7 @@ use super::rows::{bytes, group, login, select_group, select_login};
 use super::stock::SqliteStock;
 use super::{SqliteDirectory, history};
 use crate::accounts::key::AuthorizedKey;
-use crate::directory::fleet::Reported;
+use crate::directory::fleet::Hosts;
 use crate::directory::sql::bounded_keys;
 use crate::directory::{Change, Changes, Directory, DirectoryError, Entry, Kind, Stock};
 
@@ -163,8 +163,8 @@ impl Directory for SqliteDirectory {
         Ok(now.is_none_or(|now| cursor.is_empty() || now == cursor))
     }
 
-    async fn fleet(&self) -> Result<Vec<Reported>, DirectoryError> {
-        Ok(Vec::new())
+    async fn fleet(&self) -> Result<Hosts, DirectoryError> {
+        Ok(Hosts::default())
     }
 
     fn read_only(&self) -> Option<String> {

@@ -44,7 +44,7 @@ impl LdapWork {
                 .map(|member| fields::member_value(&config, member))
                 .collect();
             let dn = fields::below(&config.attributes.group_name, name, &config.new_groups());
-            self.put_new(&dn, fields::group(&config, gid, name, &listed, None), "group", name).await?;
+            self.put_new(&dn, fields::group(&config, gid, name, &listed, None), (Kind::Group, gid), name).await?;
             if used.contains(&(Kind::Group, gid)) {
                 self.unretire(Kind::Group, gid).await?;
             }
@@ -58,8 +58,8 @@ impl LdapWork {
             reserved(name)?;
             let dn = fields::below(&config.attributes.name, name, &config.new_logins());
             let entry = fields::login(&config, &planned.login, &planned.password, &[]);
-            self.put_new(&dn, entry, "login", name).await?;
             let uid = i64::from(planned.login.uid.raw());
+            self.put_new(&dn, entry, (Kind::Login, uid), name).await?;
             if used.contains(&(Kind::Login, uid)) {
                 self.unretire(Kind::Login, uid).await?;
             }
@@ -97,13 +97,14 @@ impl LdapWork {
         Ok(())
     }
 
-    async fn put_new(&mut self, dn: &str, entry: Attributes, what: &str, name: &str) -> Stored<()> {
-        match self.writer.add(dn, entry, true).await {
+    async fn put_new(&mut self, dn: &str, entry: Attributes, id: (Kind, i64), name: &str) -> Stored<()> {
+        match self.add_with_id(dn, entry, id, name).await {
             Ok(()) => {
                 self.changed = true;
                 Ok(())
             }
             Err(LdapFailure::Said { code: ENTRY_EXISTS, .. }) => {
+                let what = fields::kind_text(id.0);
                 refused(format!("a {what} {name} exists: names are unique; somebody else has added it meanwhile"))
             }
             Err(failure) => Err(self.failed(dn, &failure)),

@@ -186,25 +186,34 @@ pub(super) fn retired(kind: Kind, retired: &Retired) -> Attributes {
     fields.put("cn", format!("{}-{}", kind_text(kind), retired.id));
     fields.put(KIND, kind_text(kind));
     fields.put("uid", retired.name.as_str());
-    let (attribute, restore) = match kind {
+    let restore = match kind {
         Kind::Login => {
             let Retired { gid, gecos, home, shell, when, .. } = retired;
-            ("uidNumber", json!({"when": when, "gid": gid, "gecos": gecos, "home": home, "shell": shell}))
+            json!({"when": when, "gid": gid, "gecos": gecos, "home": home, "shell": shell})
         }
-        Kind::Group => ("gidNumber", json!({"when": retired.when})),
+        Kind::Group => json!({"when": retired.when}),
     };
-    fields.put(attribute, retired.id.to_string());
+    fields.put(retired_number(kind), retired.id.to_string());
     fields.put(RESTORE, restore.to_string());
     fields.into_attributes()
 }
 
-/// A retired id from its entry; `None`: it is none.
+/// The attribute that holds a retired id: the one that living entries have it in.
+pub(super) const fn retired_number(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Login => "uidNumber",
+        Kind::Group => "gidNumber",
+    }
+}
+
+/// A retired id from its entry; `None`: it is none. While its own name takes it back the entry has it in its name only.
 pub(super) fn read_retired(entry: &RawEntry) -> Option<(Kind, Retired)> {
-    let (kind, attribute) = match entry.text(KIND)?.as_str() {
-        "login" => (Kind::Login, "uidNumber"),
-        "group" => (Kind::Group, "gidNumber"),
+    let kind = match entry.text(KIND)?.as_str() {
+        "login" => Kind::Login,
+        "group" => Kind::Group,
         _ => return None,
     };
+    let named = || entry.text("cn")?.rsplit_once('-').map(|(_, id)| id.to_owned());
     let restore: Value = entry.text(RESTORE).and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
     let text = |key: &str| restore.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
     let mut when = text("when");
@@ -212,7 +221,7 @@ pub(super) fn read_retired(entry: &RawEntry) -> Option<(Kind, Retired)> {
         when = entry.text("createTimestamp").map(|stamp| readable(&stamp)).unwrap_or_default();
     }
     let retired = Retired {
-        id: entry.text(attribute)?.parse().ok()?,
+        id: entry.text(retired_number(kind)).or_else(named)?.parse().ok()?,
         name: entry.text("uid").unwrap_or_default(),
         when,
         gid: restore.get("gid").and_then(Value::as_i64),

@@ -16,14 +16,15 @@ impl LdapWork {
         }
         let config = self.directory.config().clone();
         let entry = fields::below(&config.attributes.group_name, name, &config.new_groups());
-        let mut added = self.writer.add(&entry, fields::group(&config, gid, name, &[], mark), true).await;
+        let id = (Kind::Group, gid);
+        let mut added = self.add_with_id(&entry, fields::group(&config, gid, name, &[], mark), id, name).await;
         if matches!(added, Err(LdapFailure::Said { code: ENTRY_EXISTS, .. })) {
             let there = read::group_named(&self.directory, name).await?;
             if let Some(there) = there.filter(|there| dn::same(&there.dn, &entry))
                 && read::left_over(&self.directory, &there).await?
             {
                 self.remove(&there.dn).await?;
-                added = self.writer.add(&entry, fields::group(&config, gid, name, &[], mark), true).await;
+                added = self.add_with_id(&entry, fields::group(&config, gid, name, &[], mark), id, name).await;
             }
         }
         match added {
@@ -32,7 +33,9 @@ impl LdapWork {
                 return refused("a group of this name exists: names are unique");
             }
             Err(LdapFailure::Said { code: 19, text }) if text.contains("unique") => {
-                return refused(format!("a group of this name or gid exists: names and gids are unique ({text})"));
+                return refused(format!(
+                    "a group of this name or gid exists, or had it before: names and gids are unique ({text})"
+                ));
             }
             Err(failure) => return Err(self.failed(&entry, &failure)),
         }

@@ -8,9 +8,9 @@ use schema::id::{CEILING, FLOOR, RESERVED};
 
 use super::super::{Retired, Stored};
 use super::work::LdapWork;
-use super::{ENTRY_EXISTS, NO_SUCH_ATTRIBUTE, NO_SUCH_OBJECT, failed, fields, read, refused, unless};
+use super::{NO_SUCH_ATTRIBUTE, NO_SUCH_OBJECT, failed, fields, read, refused, unless};
 use crate::directory::Kind;
-use crate::directory::ldap::admin::NEXT_ID;
+use crate::directory::ldap::admin::{Attributes, NEXT_ID};
 use crate::directory::ldap::client::{LdapFailure, Search};
 use crate::directory::ldap::{LdapDirectory, RawEntry, filter};
 
@@ -60,10 +60,42 @@ impl LdapWork {
     /// Puts an id down as used, before what has it is removed. One that is down already stays as it is.
     pub(super) async fn retire(&mut self, kind: Kind, retired: &Retired) -> Stored<()> {
         let dn = fields::retired_dn(self.directory.config(), kind, retired.id);
-        let added = self.writer.add(&dn, fields::retired(kind, retired), false).await;
-        unless(added, &[ENTRY_EXISTS]).map(|_| ()).map_err(|failure| {
+        let entry = fields::retired(kind, retired);
+        self.writer.put_down(&dn, entry, fields::retired_number(kind)).await.map_err(|failure| {
             failed(&self.directory, &format!("the retired id {dn} cannot be kept, so nothing is removed"), &failure)
         })
+    }
+
+    /// Adds an entry that has an id. What its own name had before it may have again: then the retired entry lets go of the number first, because the server lets no two have it (slapo-unique).
+    pub(super) async fn add_with_id(
+        &mut self,
+        dn: &str,
+        entry: Attributes,
+        (kind, id): (Kind, i64),
+        name: &str,
+    ) -> Result<(), LdapFailure> {
+        match self.writer.add(dn, entry.clone(), true).await {
+            Err(LdapFailure::Said { code: 19, text }) if text.contains("unique") => {
+                if !self.let_go(kind, id, name).await? {
+                    return Err(LdapFailure::Said { code: 19, text });
+                }
+                self.writer.add(dn, entry, true).await
+            }
+            other => other,
+        }
+    }
+
+    /// The entry of a retired id stays, without its number; `false`: this name had it not, or nobody.
+    async fn let_go(&mut self, kind: Kind, id: i64, name: &str) -> Result<bool, LdapFailure> {
+        let dn = fields::retired_dn(self.directory.config(), kind, id);
+        let entry = self.directory.entry(&dn, &ATTRIBUTES).await;
+        let entry = entry.map_err(|error| LdapFailure::Away(error.to_string()))?;
+        let own = entry.as_ref().and_then(fields::read_retired).is_some_and(|(_, retired)| retired.name == name);
+        if !own {
+            return Ok(false);
+        }
+        let mods = vec![fields::one_less(fields::retired_number(kind), &id.to_string())];
+        unless(self.writer.modify(&dn, mods, false).await, &[NO_SUCH_ATTRIBUTE])
     }
 
     /// Its own name has taken it back.
@@ -145,8 +177,7 @@ async fn used_from(directory: &LdapDirectory, from: i64) -> Stored<BTreeSet<i64>
     for entry in
         read::children(directory, config.retired(), format!("(objectClass={})", fields::RETIRED), &ATTRIBUTES).await?
     {
-        note(&entry, "uidNumber");
-        note(&entry, "gidNumber");
+        used.extend(fields::read_retired(&entry).map(|(_, retired)| retired.id));
     }
     Ok(used)
 }

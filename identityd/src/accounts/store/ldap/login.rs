@@ -59,13 +59,16 @@ impl LdapWork {
         let entry = fields::below(&config.attributes.name, name, &config.new_logins());
         // A group may list a name that somebody had who was removed by other tools: that is not for who comes now.
         self.unlist(name, Some(&entry), None).await?;
-        match self.writer.add(&entry, fields::login(&config, login, password, &[]), true).await {
+        let id = (Kind::Login, login.uid.raw().into());
+        match self.add_with_id(&entry, fields::login(&config, login, password, &[]), id, name).await {
             Ok(()) => {}
             Err(LdapFailure::Said { code: ENTRY_EXISTS, .. }) => {
                 return refused("a login of this name exists: names are unique");
             }
             Err(LdapFailure::Said { code: 19, text }) if text.contains("unique") => {
-                return refused(format!("a login of this name or uid exists: names and uids are unique ({text})"));
+                return refused(format!(
+                    "a login of this name or uid exists, or had it before: names and uids are unique ({text})"
+                ));
             }
             Err(failure) => return Err(self.failed(&entry, &failure)),
         }

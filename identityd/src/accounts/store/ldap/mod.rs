@@ -71,7 +71,7 @@ fn failed(directory: &LdapDirectory, what: &str, failure: &LdapFailure) -> Direc
         }
         LdapFailure::Said { code: 50, .. } => "; give the administrator the right (olcAccess, schema/ldap/slapd.ldif)",
         LdapFailure::Said { .. } => "",
-        LdapFailure::Away(reason) => {
+        LdapFailure::Away(reason) | LdapFailure::NotLetIn(reason) => {
             return DirectoryError::Unavailable {
                 directory: directory.config().location(),
                 reason: format!("{what}: {reason}"),
