@@ -266,6 +266,28 @@ fn an_open_transaction_blocks_nobody_and_is_not_missed() {
 }
 
 #[test]
+fn a_call_that_was_given_up_is_not_followed_by_another_one_beside_it() {
+    scene!(mosh, db);
+    db.sql("CALL new_login('ana', 'Ana', NULL, NULL, NULL); CALL number_changes()");
+    mosh.use_mariadb(&[db.socket()], "timeout = \"500ms\"\nserver_timeout = \"250ms\"");
+    mosh.daemon().start();
+    mosh.wait_until("ana is there", SOON, |mosh| mosh.run(["getent", "passwd", "ana"]).ok());
+    // A reader's lock, for longer than identityd waits for any answer.
+    db.begin("START TRANSACTION; SELECT generation FROM directory WHERE one = 1 FOR UPDATE;");
+    let locked = "SELECT generation FROM directory WHERE one = 1 FOR UPDATE NOWAIT";
+    mosh.wait_until("the lock is held", SOON, |_| !db.try_sql(locked).ok());
+    db.sql("CALL new_login('bea', 'Bea', NULL, NULL, NULL)");
+    // As the processlist names who executes a procedure: its definer.
+    let waiting = "SELECT count(*) FROM information_schema.processlist WHERE user = 'identity_owner'";
+    let count = || db.sql(waiting).parse::<u32>().unwrap();
+    mosh.wait_until("a call waits", SOON, |_| count() == 1);
+    let most = (0..150).map(|_| count()).max();
+    assert_eq!(most, Some(1), "more than one call of this host waits for the lock");
+    db.go_on("COMMIT;");
+    mosh.wait_until("it goes on by itself", SOON, |mosh| mosh.run(["getent", "passwd", "bea"]).ok());
+}
+
+#[test]
 fn who_has_seen_a_number_has_seen_all_below() {
     scene!(mosh, db);
     db.sql("CALL new_login('ana', 'Ana', NULL, NULL, NULL); CALL number_changes()");

@@ -1,7 +1,7 @@
 //! The newest generation, and the changes after one.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use schema::record::Generation;
@@ -118,13 +118,13 @@ impl Inner {
         }
     }
 
-    async fn number_at(&self, node: &Node) -> Result<u64, DirectoryError> {
+    async fn number_at(&self, node: &Arc<Node>) -> Result<u64, DirectoryError> {
         let FeedQueries::Own { number, .. } = &self.queries.feed else {
             return Err(DirectoryError::Refused(
                 "these tables have a feed of their own: there is nothing to number".into(),
             ));
         };
-        let state = State::read(&node.name, &node.rows(Role::Reader, number, &[]).await?)?;
+        let state = State::read(&node.name, &node.call(number, &[]).await?)?;
         node.shows(state.generation);
         self.seen.fetch_max(state.generation, Ordering::Relaxed);
         Ok(state.generation)

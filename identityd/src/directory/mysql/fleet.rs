@@ -66,10 +66,10 @@ impl MysqlDirectory {
     async fn on_primary(&self, query: &Query, values: &[(&str, Value<'_>)]) -> Result<Vec<MySqlRow>, DirectoryError> {
         let last = self.inner.primary.load(Ordering::Relaxed);
         let node = |at: usize| self.inner.nodes.get(at).ok_or_else(|| self.inner.nowhere("no such server"));
-        match node(last)?.rows(Role::Reader, query, values).await {
+        match node(last)?.call(query, values).await {
             Ok(rows) => Ok(rows),
             // It is away, or has become a replica. Saying the same twice is no harm.
-            Err(_) => node(self.inner.find_primary().await?)?.rows(Role::Reader, query, values).await,
+            Err(_) => node(self.inner.find_primary().await?)?.call(query, values).await,
         }
     }
 }

@@ -45,7 +45,7 @@ struct Inner {
     config: MysqlConfig,
     label: String,
     servers: Arc<Servers>,
-    nodes: Vec<Node>,
+    nodes: Vec<Arc<Node>>,
     queries: Queries,
     /// Which server was the primary last time.
     primary: AtomicUsize,
@@ -93,7 +93,7 @@ impl MysqlDirectory {
             let address = Address::parse(server).map_err(unusable)?;
             let reader = options(&config, &address, user, &password);
             let authentication = options(&config, &address, &config.authentication_user, &authentication);
-            Ok(Node::new(&config, server, reader, authentication, patience))
+            Ok(Arc::new(Node::new(&config, server, reader, authentication, patience)))
         };
         let nodes = config.servers.iter().map(node).collect::<Result<Vec<_>, DirectoryError>>()?;
         let servers = Servers::new(config.servers.clone(), config.server_timeout.0);
@@ -137,7 +137,7 @@ impl MysqlDirectory {
     /// No server that can be written answers.
     pub async fn primary(&self) -> Result<&MySqlPool, DirectoryError> {
         let at = self.inner.find_primary().await?;
-        self.inner.nodes.get(at).map(Node::pool).ok_or_else(|| self.inner.nowhere("no server is configured"))
+        self.inner.nodes.get(at).map(|node| node.pool()).ok_or_else(|| self.inner.nowhere("no server is configured"))
     }
 
     /// Gives an error of sqlx the words of this directory.
@@ -188,7 +188,7 @@ impl Inner {
     }
 
     fn node(&self, at: usize) -> Result<&Node, Fault> {
-        self.nodes.get(at).ok_or_else(|| Fault::Elsewhere(self.nowhere("no such server")))
+        self.nodes.get(at).map(Arc::as_ref).ok_or_else(|| Fault::Elsewhere(self.nowhere("no such server")))
     }
 
     /// A server that has not yet shown what another one has is looked at first, and passed over while it is behind.

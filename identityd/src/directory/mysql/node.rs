@@ -1,5 +1,6 @@
 //! One server: its connections, and questions that can be abandoned at any moment.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -18,6 +19,9 @@ const READERS: u32 = 8;
 const AUTHENTICATORS: u32 = 4;
 /// A connection is closed after this, so that one through a firewall that forgot it is not kept for ever.
 const IDLE: Duration = Duration::from_secs(300);
+
+/// For a call: what waits for locks has given up long before (`prepare`), and a server that was cut off does not say that it has ended.
+const CALL: Duration = Duration::from_secs(30);
 
 /// As whom to ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +52,35 @@ pub(crate) struct Node {
     /// The newest generation that it has shown.
     shown: AtomicU64,
     limit: Duration,
+    /// Held while a call is under way.
+    calling: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// The same as [`Value`], for a call that outlives who asked for it.
+enum Owned {
+    Text(String),
+    Number(i64),
+    Null,
+}
+
+impl From<Value<'_>> for Owned {
+    fn from(value: Value<'_>) -> Self {
+        match value {
+            Value::Text(text) => Self::Text(text.to_owned()),
+            Value::Number(number) => Self::Number(number),
+            Value::Null => Self::Null,
+        }
+    }
+}
+
+impl Owned {
+    fn as_value(&self) -> Value<'_> {
+        match self {
+            Self::Text(text) => Value::Text(text),
+            Self::Number(number) => Value::Number(*number),
+            Self::Null => Value::Null,
+        }
+    }
 }
 
 impl Node {
@@ -77,6 +110,7 @@ impl Node {
             patience,
             shown: AtomicU64::new(0),
             limit,
+            calling: Arc::default(),
         }
     }
 
@@ -140,6 +174,30 @@ impl Node {
                 Ok(done)
             }
             Err(error) => Err(self.judge(held, &error)),
+        }
+    }
+
+    /// Has a procedure called that writes and waits for locks. It goes on in the server when we have given it up, so it is waited for to its end, whoever
+    /// still wants to know, and until then no other one is sent.
+    pub(super) async fn call(
+        self: &Arc<Self>,
+        query: &Query,
+        values: &[(&str, Value<'_>)],
+    ) -> Result<Vec<MySqlRow>, DirectoryError> {
+        let turn = Arc::clone(&self.calling).lock_owned().await;
+        let (node, query) = (Arc::clone(self), query.clone());
+        let values: Vec<(String, Owned)> =
+            values.iter().map(|(name, value)| ((*name).to_owned(), Owned::from(*value))).collect();
+        let lost = |reason: String| DirectoryError::Unavailable { directory: self.name.clone(), reason };
+        let called = tokio::spawn(async move {
+            let _turn = turn;
+            let values: Vec<_> = values.iter().map(|(name, value)| (name.as_str(), value.as_value())).collect();
+            tokio::time::timeout(CALL, node.write(Role::Reader, &query, &values)).await
+        });
+        match called.await {
+            Ok(Ok(rows)) => rows,
+            Ok(Err(_)) => Err(lost(format!("no answer to a call within {} s", CALL.as_secs()))),
+            Err(_) => Err(lost("a call has ended without an answer".into())),
         }
     }
 
@@ -225,7 +283,8 @@ async fn prepare(connection: &mut MySqlConnection, patience: Patience) -> Result
         .execute("SET SESSION group_concat_max_len = 67108864 /*M!, max_statement_time = 120 */ /*!80000 , max_execution_time = 120000 */")
         .await?;
     if patience == Patience::Short {
-        connection.execute("SET SESSION innodb_lock_wait_timeout = 2").await?;
+        // The second is for LOCK TABLES and ALTER TABLE; the server's default is a day.
+        connection.execute("SET SESSION innodb_lock_wait_timeout = 2, lock_wait_timeout = 2").await?;
     }
     Ok(())
 }
