@@ -43,7 +43,8 @@ pub fn main() -> ExitCode {
         Ok(exit) => exit.into(),
         Err(error) if error.is_broken_pipe() => Exit::Ok.into(),
         Err(error) => {
-            eprintln!("identityctl: {error}");
+            // It may repeat what a server, the daemon or a file says.
+            eprintln!("identityctl: {}", output::lines(&error.to_string()));
             error.exit().into()
         }
     }

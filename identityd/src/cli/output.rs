@@ -44,15 +44,15 @@ impl Output {
         self.json
     }
 
-    /// Prints `value` with `--json`, else the text.
+    /// Prints `value` with `--json`, else the text. Neither steers a terminal, whatever is in it.
     pub(crate) fn show<T: Serialize>(&self, value: &T, text: impl FnOnce(&Self) -> String) -> Result<(), CliError> {
         if self.json {
             let json = serde_json::to_string_pretty(value);
             let json =
                 json.map_err(|error| CliError::Refused(format!("the answer cannot be written as JSON: {error}")));
-            return self.raw(&(json? + "\n"));
+            return self.raw(&(json_text(json?) + "\n"));
         }
-        self.raw(&text(self))
+        self.raw(&lines(&text(self)))
     }
 
     /// Prints a text as it is.
@@ -80,7 +80,7 @@ impl Output {
         } else {
             table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
         }
-        table.set_header(head);
+        table.set_header(head.iter().map(|cell| printable(cell)));
         for row in rows {
             table.add_row(row.iter().map(|cell| printable(cell)));
         }
@@ -91,18 +91,49 @@ impl Output {
 
     /// Lines of `key  value`.
     pub(crate) fn pairs(&self, pairs: &[(&str, String)]) -> String {
+        let pairs: Vec<_> = pairs.iter().map(|(key, value)| (printable(key), printable(value))).collect();
         let width = pairs.iter().map(|(key, _)| key.len()).max().unwrap_or(0);
-        pairs.iter().fold(String::new(), |text, (key, value)| text + &format!("{key:<width$}  {}\n", printable(value)))
+        pairs.iter().fold(String::new(), |text, (key, value)| text + &format!("{key:<width$}  {value}\n"))
     }
 }
 
-/// The text without characters that steer a terminal: entries of a directory are somebody's input.
+/// The text without characters that steer a terminal: entries of a directory are somebody's input, and so are files and what a daemon says.
 pub(crate) fn printable(text: &str) -> String {
+    written_out(text, steers)
+}
+
+/// The same for a text of several lines.
+pub(crate) fn lines(text: &str) -> String {
+    written_out(text, |c| steers(c) && c != '\n')
+}
+
+/// Controls (C0, DEL, and C1, of which U+009B begins a sequence as ESC [ does), and what turns the direction of writing, so that a line reads as another one.
+fn steers(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+fn written_out(text: &str, escaped: impl Fn(char) -> bool) -> String {
     text.chars().fold(String::with_capacity(text.len()), |mut out, c| {
-        if c.is_control() {
+        if escaped(c) {
             out.extend(c.escape_default());
         } else {
             out.push(c);
+        }
+        out
+    })
+}
+
+/// JSON says the same with escapes, and serde_json writes only those below U+0020 so. Outside of strings there are none of them but line ends.
+pub(crate) fn json_text(json: String) -> String {
+    if !json.chars().any(|c| steers(c) && c != '\n') {
+        return json;
+    }
+    json.chars().fold(String::with_capacity(json.len()), |mut out, c| {
+        match steers(c) && c != '\n' {
+            // All of them are in the first plane.
+            true => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            false => out.push(c),
         }
         out
     })
@@ -130,6 +161,23 @@ mod tests {
         let text = piped().table(&["name"], [vec!["a\u{1b}[2Jb\nc".into()]]);
         assert!(text.contains("a\\u{1b}[2Jb\\nc"), "{text}");
         assert_eq!(printable("Zoë 日本"), "Zoë 日本");
+        // One character that begins a sequence, and one that turns the direction of writing.
+        assert_eq!(printable("a\u{9b}2Jb\u{202e}c"), "a\\u{9b}2Jb\\u{202e}c");
+    }
+
+    #[test]
+    fn no_text_and_no_json_steers_a_terminal() {
+        let hostile = "x\u{1b}[2J\u{9b}31m\u{7f}\u{202e}";
+        let output = piped();
+        output.show(&(), |_| format!("Login {hostile} added.\nDone.\n")).unwrap();
+        let text = output.gathered();
+        assert_eq!((text.chars().any(|c| steers(c) && c != '\n'), text.lines().count()), (false, 2), "{text:?}");
+        let output = Output::gathering(true);
+        output.show(&serde_json::json!({ "name": hostile }), |_| String::new()).unwrap();
+        let text = output.gathered();
+        assert!(!text.chars().any(|c| steers(c) && c != '\n'), "{text:?}");
+        let read: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(read["name"], hostile);
     }
 
     #[test]

@@ -55,7 +55,11 @@ pub(super) fn ssh_keys(output: &Output, login: &str) -> Result<Exit, CliError> {
     } else {
         ask_keys(login)?
     };
-    output.show(&keys, |_| keys.iter().fold(String::new(), |text, line| text + line + "\n"))?;
+    // As they are: for sshd, not for a terminal.
+    match output.is_json() {
+        true => output.show(&keys, |_| String::new())?,
+        false => output.raw(&keys.iter().fold(String::new(), |text, line| text + line + "\n"))?,
+    }
     Ok(Exit::Ok)
 }
 

@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use super::args::{ExportArgs, ImportArgs};
-use super::output::{Output, printable};
+use super::output::{Output, lines, printable};
 use super::parse::option;
 use super::session::{finish, with_accounts};
 use super::{CliError, Exit};
@@ -52,7 +52,7 @@ fn read(args: &ImportArgs) -> Result<Files, CliError> {
 
 fn report(output: &Output, plan: &Plan, done: Option<&Done<Summary>>) -> Result<(), CliError> {
     if !output.is_json() {
-        output.raw(&plan_text(output, plan))?;
+        output.raw(&lines(&plan_text(output, plan)))?;
     }
     match done {
         None => output.show(&json!({"applied": false, "plan": plan}), |_| match plan.is_empty() {

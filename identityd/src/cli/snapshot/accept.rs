@@ -6,7 +6,7 @@ use std::path::Path;
 use schema::wire::message::{Reply, Request};
 use serde_json::{Value, json};
 
-use super::super::output::{Output, printable};
+use super::super::output::{Output, lines, printable};
 use super::super::questions::unexpected;
 use super::super::{CliError, Exit};
 use super::{LIVE, compare};
@@ -22,7 +22,7 @@ pub(super) fn run(output: &Output, yes: bool) -> Result<Exit, CliError> {
         return Ok(Exit::Ok);
     };
     if !yes {
-        eprint!("{}", would_go(&held));
+        eprint!("{}", lines(&would_go(&held)));
         if !asked()? {
             return Err(CliError::Refused("nothing was accepted; look at the directory, or say yes (--yes)".into()));
         }

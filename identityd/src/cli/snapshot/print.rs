@@ -7,7 +7,7 @@ use schema::snapshot::layout::{FileKind, Section};
 use schema::snapshot::view::{Group, Kind, Login, View};
 use serde_json::{Value, json};
 
-use super::super::output::Output;
+use super::super::output::{Output, json_text, printable};
 use super::super::{CliError, Exit};
 use super::{LIVE, entries, header};
 use crate::snapshot::open::{OpenError, Part, Published, State};
@@ -252,7 +252,11 @@ impl<'a> Printer<'a> {
         line: impl FnOnce() -> Option<String>,
         value: impl FnOnce() -> Option<Value>,
     ) -> Result<bool, CliError> {
-        let text = if self.output.is_json() { value().map(|value| value.to_string()) } else { line() };
+        // A file that is read here may be anybody's: its names and fields are not checked as the directory's are.
+        let text = match self.output.is_json() {
+            true => value().map(|value| json_text(value.to_string())),
+            false => line().map(|line| printable(&line)),
+        };
         let Some(text) = text else { return Ok(false) };
         let lead = if self.listed && self.written > 0 { ",\n" } else { "" };
         let end = if self.listed { "" } else { "\n" };

@@ -211,3 +211,26 @@ fn two_snapshots_are_compared_entry_by_entry() {
     let exit = compare::run(&Output::gathering(false), Some(&world.live()), Some(&world.live()), false, 2).unwrap();
     assert_eq!(exit, Exit::Ok);
 }
+
+#[test]
+fn names_and_fields_of_a_strangers_file_do_not_steer_the_terminal() {
+    let world = World::new();
+    let replaced = |bytes: Vec<u8>, old: &[u8], new: &[u8]| -> Vec<u8> {
+        let mut bytes = bytes;
+        for at in 0..bytes.len() - old.len() {
+            if bytes[at..].starts_with(old) {
+                bytes[at..at + new.len()].copy_from_slice(new);
+            }
+        }
+        bytes
+    };
+    let base = world.file("base.1");
+    // The reader of a field refuses controls below U+0020 only, and the list of initgroups looks at no name.
+    rewrite(&base, |bytes| replaced(bytes, b"A member", "A\u{9b}31mXY".as_bytes()));
+    let (exit, text) = print(&base, &["passwd"]);
+    assert_eq!(exit, Exit::Ok);
+    assert!(text.contains("A\\u{9b}31mXY"), "{text:?}");
+    rewrite(&base, |bytes| replaced(bytes, b"ana\0", b"\x1b[m\0"));
+    let (_, text) = print(&base, &["initgroups"]);
+    assert!(text.contains("\\u{1b}[m 5000") && !text.contains('\u{1b}'), "{text:?}");
+}
