@@ -69,6 +69,8 @@ pub(crate) struct TestDirectory {
     pub(crate) refuses_reports: AtomicBool,
     /// Which directory it is.
     pub(crate) identity: StdMutex<String>,
+    /// It can only be read.
+    pub(crate) read_only: AtomicBool,
     /// For how long its changes have not come, and why.
     pub(crate) unfollowed: StdMutex<Option<(Duration, String)>>,
 }
@@ -256,6 +258,10 @@ impl Directory for TestDirectory {
 
     async fn resume(&self, generation: Generation, cursor: &[u8]) -> Result<bool, DirectoryError> {
         self.asked(self.cursor(generation) == cursor).await
+    }
+
+    fn read_only(&self) -> Option<String> {
+        self.read_only.load(Ordering::SeqCst).then(|| "the disk is full".into())
     }
 
     fn not_followed(&self) -> Option<(Duration, String)> {

@@ -8,7 +8,7 @@ mod watch;
 
 use std::collections::VecDeque;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -156,6 +156,17 @@ impl Iterator for Settle {
     }
 }
 
+/// Whether a file is still what it was: device and inode, length, and when it was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct FileStamp([u64; 3], i64, i64);
+
+impl FileStamp {
+    fn of(file: &Path) -> Option<Self> {
+        let found = file.metadata().ok()?;
+        Some(Self([found.dev(), found.ino(), found.len()], found.mtime(), found.mtime_nsec()))
+    }
+}
+
 /// The task that looks.
 pub struct Follower {
     feed: Arc<Feed>,
@@ -166,6 +177,8 @@ pub struct Follower {
     file: Option<PathBuf>,
     poll: Duration,
     identity: Option<(u64, u64)>,
+    /// How the file was when it was opened to be read only.
+    as_it_stood: Option<FileStamp>,
     unreadable: Option<Stamp>,
     /// The newest changes that were applied: another directory in the same file has others under these numbers.
     tail: VecDeque<Change>,
@@ -185,6 +198,7 @@ impl Follower {
             file,
             poll,
             identity: None,
+            as_it_stood: None,
             unreadable: None,
             tail: VecDeque::new(),
             reopened: Instant::now(),
@@ -314,6 +328,13 @@ impl Follower {
                 return false;
             }
         };
+        let stamp = self.file.as_deref().and_then(FileStamp::of);
+        let read_only = directory.read_only().is_some();
+        if read_only && source.read_only().is_some() && self.identity == identity && self.as_it_stood == stamp {
+            // Still not to be written, and the same as before. Another one in its place would end a reading that takes longer than this.
+            return true;
+        }
+        self.as_it_stood = stamp.filter(|_| read_only);
         let known = self.identity.is_some() || applied != Generation(0);
         // What an earlier life published knows of no file; its history is compared instead.
         let same = same && (self.identity == identity || self.identity.is_none()) && generation >= applied;

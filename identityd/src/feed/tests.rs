@@ -1,6 +1,7 @@
 //! What the follower notices, on a directory in memory.
 
 use std::sync::PoisonError;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use super::*;
 use crate::cache::Answer;
@@ -58,7 +59,7 @@ async fn a_hole_in_the_change_log_drops_everything() {
     world.host.refresh(Generation(1), WAIT).await.unwrap();
     assert_eq!(uid(&world).await, 2000);
     renumber(&world.directory);
-    world.directory.lost.store(7, std::sync::atomic::Ordering::SeqCst);
+    world.directory.lost.store(7, Ordering::SeqCst);
     world.host.refresh(Generation(8), WAIT).await.unwrap();
     assert_eq!(uid(&world).await, 2009);
 }
@@ -71,4 +72,37 @@ async fn a_change_of_the_local_accounts_before_the_first_look_is_seen_and_told()
     follow(&world);
     tokio::time::timeout(WAIT, altered.wait_for(|_| world.host.local().has_login("ada"))).await.unwrap().unwrap();
     assert_eq!(world.host.login_by_name(&"ada".parse().unwrap(), WAIT).await, Answer::Absent);
+}
+
+#[tokio::test]
+async fn a_directory_that_still_cannot_be_written_is_not_replaced_and_one_that_can_is() {
+    let world = World::start(Config::default());
+    let (opened, full) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicBool::new(true)));
+    let open: Opener = {
+        let (opened, full) = (Arc::clone(&opened), Arc::clone(&full));
+        Box::new(move || {
+            opened.fetch_add(1, Ordering::SeqCst);
+            let directory = TestDirectory::with(&[a_login("ada", 2000)], &[]);
+            directory.note(Kind::Login, "ada", 2000);
+            directory.read_only.store(full.load(Ordering::SeqCst), Ordering::SeqCst);
+            Box::pin(async move { Ok::<Arc<dyn Directory>, _>(directory) })
+        })
+    };
+    world.host.cache().source().set(None);
+    tokio::spawn(Follower::new(&world.host, open, None, Duration::from_millis(20)).run());
+    let until = async |what: &str, condition: &dyn Fn() -> bool| {
+        let limit = Instant::now() + Duration::from_secs(60);
+        while !condition() {
+            assert!(Instant::now() < limit, "{what}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let source = world.host.cache().source();
+    until("it is open", &|| source.read_only().is_some()).await;
+    let first = source.directory().unwrap();
+    until("it is tried again", &|| opened.load(Ordering::SeqCst) >= 2).await;
+    world.host.refresh(Generation(1), WAIT).await.unwrap();
+    assert!(Arc::ptr_eq(&first, &source.directory().unwrap()), "a reading that takes longer would be discarded");
+    full.store(false, Ordering::SeqCst);
+    until("it can be written again", &|| source.read_only().is_none()).await;
 }
