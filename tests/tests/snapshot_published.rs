@@ -141,3 +141,27 @@ fn removals_one_by_one_are_held_back_also_over_a_restart_while_additions_go_on()
     remove(&mosh, 30);
     mosh.wait_until("one more may go", SOON, |mosh| !mosh.run(["getent", "passwd", "login30"]).ok());
 }
+
+#[test]
+fn what_somebody_has_written_into_both_copies_goes_with_them_and_not_before() {
+    let mosh = boot!(machine());
+    is_published(&mosh);
+    mosh.daemon().stop();
+    // Published and directory differ, and neither generation nor settings tell: as after somebody wrote into the copies.
+    let row = "SELECT sql FROM sqlite_master WHERE name = 'feed_login_update'";
+    let trigger = mosh.run(["sqlite3", DB, row]).success().text().to_owned();
+    sql(
+        &mosh,
+        &format!("DROP TRIGGER feed_login_update; UPDATE login SET gecos = 'As it is' WHERE name = 'ana'; {trigger};"),
+    );
+    let shown = |mosh: &Mosh| mosh.run(["getent", "passwd", "ana"]).success().text().contains("As it is");
+    mosh.daemon().start();
+    is_published(&mosh);
+    assert!(!shown(&mosh), "the files are believed");
+    // docs/operations.md, After a compromise.
+    mosh.daemon().stop();
+    mosh.sh("rm -rf /run/identityd/snapshot /var/lib/identityd/snapshot").success();
+    mosh.daemon().start();
+    mosh.wait_until("everything is read anew", SOON, shown);
+    assert!(mosh.identityctl(["snapshot", "compare", "--directory"]).success().stdout.contains("They say the same"));
+}
