@@ -173,7 +173,7 @@ impl Replica {
         if self.slide(&published, limits).is_too_much(Count::of(&removed), limits) {
             return Outcome::TooMuch;
         }
-        if !removed.is_empty() {
+        if !removed.is_empty() && limits.percent < 100 {
             self.note(|window| window.count(window::now(), removed)).await;
         }
         let outcome = Outcome::of(self.publish(entries, mark).await);
@@ -238,8 +238,11 @@ impl Replica {
             if window.is_too_much(removed.count() + Count::of(&removed_since), limits) && !removed_since.is_empty() {
                 return Outcome::Overtaken;
             }
-            vanished = removed.entries(&published);
-            vanished.extend(removed_since);
+            // Where all may go nobody counts, and it may be a million.
+            if limits.percent < 100 {
+                vanished = removed.entries(&published);
+                vanished.extend(removed_since);
+            }
         }
         self.note(|window| {
             if accepted {

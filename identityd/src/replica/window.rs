@@ -109,11 +109,15 @@ impl Window {
     /// Forgets what is older than the window or has come back, and notes how many are published now.
     pub(super) fn slide(&mut self, now: u64, within: Duration, published: &Published) {
         self.forget(now, within);
-        if let Some(snapshot) = published.snapshot() {
+        if !self.gone.is_empty()
+            && let Some(snapshot) = published.snapshot()
+        {
             self.gone.retain(|entry, _| !entry.is_in(&snapshot));
         }
-        let (logins, groups) = published.counts();
-        self.see(now, within, Count { logins: logins as usize, groups: groups as usize });
+        self.see(now, within, || {
+            let (logins, groups) = published.counts();
+            Count { logins: logins as usize, groups: groups as usize }
+        });
     }
 
     fn forget(&mut self, now: u64, within: Duration) {
@@ -123,13 +127,16 @@ impl Window {
         self.lost = self.lost.filter(|at| *at >= start);
     }
 
-    fn see(&mut self, now: u64, within: Duration, count: Count) {
+    fn see(&mut self, now: u64, within: Duration, count: impl FnOnce() -> Count) {
         let often = (within.as_secs() / SAMPLES).max(1);
         // Where the clock was set back it is as late as before.
         let due = self.samples.last_key_value().is_none_or(|(at, _)| now.saturating_sub(*at) >= often);
-        // Of none nothing can vanish: a directory that is being filled begins with its first logins.
-        if due && count != Count::default() {
-            self.samples.insert(now, count);
+        if due {
+            let count = count();
+            // Of none nothing can vanish: a directory that is being filled begins with its first logins.
+            if count != Count::default() {
+                self.samples.insert(now, count);
+            }
         }
     }
 
@@ -328,9 +335,9 @@ mod tests {
     #[test]
     fn logins_that_came_since_make_no_removal_cheaper() {
         let mut window = Window::default();
-        window.see(10_000, HOUR, Count::default());
-        window.see(10_001, HOUR, logins(1000));
-        window.see(11_000, HOUR, logins(50_000));
+        window.see(10_000, HOUR, Count::default);
+        window.see(10_001, HOUR, || logins(1000));
+        window.see(11_000, HOUR, || logins(50_000));
         assert_eq!(window.of(), logins(1000));
         window.forget(13_602, HOUR);
         assert_eq!(window.of(), logins(50_000));
@@ -346,7 +353,7 @@ mod tests {
         record.write(&window);
         let mut window = record.read(13_000);
         window.forget(13_601, HOUR);
-        window.see(13_601, HOUR, logins(1000));
+        window.see(13_601, HOUR, || logins(1000));
         assert!(!window.is_too_much(logins(21), LIMITS));
         std::fs::write(folder.path().join("kept/removals"), "identityd removals 1\nlogin 7").unwrap();
         assert_eq!(record.read(7), Window::lost(7));
