@@ -71,3 +71,155 @@ fn root_of_a_host_is_told_where_passwords_are_reset_unless_the_server_lets_ident
     reset(&mosh, "finish").success();
     sshd.ssh("ana", Auth::Password("given by root"), "true").success();
 }
+
+#[test]
+fn a_password_policy_locks_asks_for_a_change_and_takes_one() {
+    let ben = LdapLogin::new("ben", 20_002).capability("sftp").password("secret of ben").ldif();
+    let mosh = boot!(Mosh::builder().without_daemon());
+    let slapd = mosh.slapd(&[ana().ldif(), ben].concat());
+    slapd.modify("dn: cn=default,ou=policies,dc=example,dc=org\nchangetype: modify\nreplace: pwdMaxFailure\npwdMaxFailure: 2\n").success();
+    start(&mosh, slapd, "");
+    let sshd = mosh.sshd(&[]);
+    for _ in 0..2 {
+        sshd.ssh("ben", Auth::Password("wrong"), "true").exit(255);
+    }
+    // Right, but locked.
+    sshd.ssh("ben", Auth::Password("secret of ben"), "true").exit(255);
+    assert!(mosh.journal().contains("password policy has locked the login"), "{}", mosh.journal());
+
+    slapd
+        .modify("dn: uid=ana,ou=logins,dc=example,dc=org\nchangetype: modify\nreplace: userPassword\nuserPassword: temporary-one\n")
+        .success();
+    slapd
+        .modify("dn: uid=ana,ou=logins,dc=example,dc=org\nchangetype: modify\nreplace: pwdReset\npwdReset: TRUE\n")
+        .success();
+    mosh.wait_until("the login has to change its password", SOON, |mosh| {
+        mosh.run(["pamtester", "sshd", "ana", "acct_mgmt"]).stderr.contains("required")
+            || mosh.run(["identityctl", "why", "ana", "sshd"]).stdout.contains("NEW_AUTHTOK")
+    });
+    change(&mosh, "temporary-one", "a better one 7").success();
+    assert_eq!(sshd.ssh("ana", Auth::Password("a better one 7"), "id -un").success().text(), "ana");
+}
+
+/// The policy of all logins, and a password from now on.
+fn policy(slapd: Slapd<'_>, lines: &str) {
+    let changes: String = lines
+        .lines()
+        .map(|line| {
+            let (name, value) = line.split_once(": ").expect("a name and a value");
+            format!("replace: {name}\n{name}: {value}\n-\n")
+        })
+        .collect();
+    slapd.modify(&format!("dn: cn=default,ou=policies,dc=example,dc=org\nchangetype: modify\n{changes}")).success();
+    // Set by somebody else it would have to be changed first.
+    for change in ["replace: userPassword\nuserPassword: secret of ana\n", "delete: pwdReset\n"] {
+        slapd.modify(&format!("dn: {}\nchangetype: modify\n{change}", LdapLogin::dn("ana"))).success();
+    }
+}
+
+/// Somebody else becomes ana with her password; then these words of expect.
+fn su(mosh: &Mosh, then: &str) -> tests::mosh::Output {
+    mosh.expect(&format!(
+        "spawn su games -s /bin/sh -c {{su - ana -c whoami}}; want {{assword:}}; send \"secret of ana\\r\"; {then}"
+    ))
+}
+
+#[test]
+fn a_person_reads_that_its_password_ends_soon() {
+    let mosh = boot!(Mosh::builder().without_daemon());
+    let slapd = mosh.slapd(&ana().ldif());
+    policy(slapd, "pwdMaxAge: 864000\npwdExpireWarning: 863999");
+    start(&mosh, slapd, "");
+    // From its second second on.
+    mosh.wait_until("su says so", SOON, |mosh| {
+        su(mosh, "want {Your password ends in 9 days}; want {ana}; finish").ok()
+    });
+    mosh.sshd(&["KbdInteractiveAuthentication yes"]);
+    mosh.expect(
+        "spawn ssh -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o PreferredAuthentications=keyboard-interactive ana@127.0.0.1 whoami
+         want {assword:}; send \"secret of ana\\r\"; want {Your password ends in 9 days}; want {ana}; finish",
+    )
+    .success();
+}
+
+#[test]
+fn a_password_that_has_ended_is_taken_for_a_change_and_then_no_more() {
+    let mosh = boot!(Mosh::builder().without_daemon());
+    let slapd = mosh.slapd(&ana().ldif());
+    policy(slapd, "pwdMaxAge: 1\npwdGraceAuthNLimit: 9");
+    start(&mosh, slapd, "");
+    let binds = |slapd: Slapd<'_>| slapd.stored("(uid=ana)").matches("pwdGraceUseTime:").count();
+    mosh.wait_until("it has ended", SOON, |mosh| {
+        let tried = mosh.call(["pamtester", "-v", "sshd", "ana", "authenticate"]).stdin("secret of ana\n").run();
+        tried.ok() && binds(slapd) > 0
+    });
+    // Whoever comes in is told how often it is still taken, and changes it at once. Four of the times go: at the prompt, when the old one is asked for, and twice for the change.
+    let left = format!("it will be taken {} more times. Change it now", 8 - binds(slapd));
+    su(
+        &mosh,
+        &format!(
+            "want {{{left}}}
+             want {{assword:}}; send \"secret of ana\\r\"
+             want {{assword:}}; send \"a better one 7\\r\"
+             want {{assword:}}; send \"a better one 7\\r\"
+             want {{ana}}; finish"
+        ),
+    )
+    .success();
+    // None left.
+    policy(slapd, "pwdGraceAuthNLimit: 0");
+    mosh.wait_until("it has ended for good", SOON, |mosh| {
+        su(mosh, "want {Your password has ended. Ask an administrator}; finish").status == Some(1)
+    });
+    assert!(mosh.journal().contains("the password has ended"), "{}", mosh.journal());
+}
+
+#[test]
+fn a_password_is_changed_as_a_hash_that_is_made_here() {
+    let mosh = boot!(Mosh::builder().without_daemon());
+    let slapd = mosh.slapd(&ana().ldif());
+    start(&mosh, slapd, "password_change = \"attribute\"");
+    change(&mosh, "secret of ana", "a better one 7").success();
+    // `{CRYPT}$y$` in base64.
+    assert!(slapd.stored("(uid=ana)").contains("userPassword:: e0NSWVBUfSR5J"), "{}", slapd.stored("(uid=ana)"));
+    let sshd = mosh.sshd(&[]);
+    sshd.ssh("ana", Auth::Password("a better one 7"), "true").success();
+    sshd.ssh("ana", Auth::Password("secret of ana"), "true").exit(255);
+}
+
+#[test]
+fn a_password_is_changed_at_the_provider_where_the_nearest_server_is_a_copy() {
+    let mosh = boot!(Mosh::builder().without_daemon());
+    let provider = mosh.slapd(&ana().ldif());
+    let consumer = mosh.slapd_with(
+        2,
+        "",
+        &format!(
+            "olcSyncrepl: rid=001 provider={} bindmethod=simple binddn=\"cn=admin,dc=example,dc=org\" credentials=service-password \
+             searchbase=\"dc=example,dc=org\" type=refreshAndPersist retry=\"1 +\" starttls=critical tls_cacert=/srv/slapd/tls/ca.pem\nolcUpdateRef: {}\n",
+            provider.url().replace("localhost", "127.0.0.1"),
+            provider.url()
+        ),
+    );
+    mosh.ldap_directory(&[consumer.url()], "");
+    mosh.daemon().start();
+    mosh.wait_until("ana is there", SOON, |mosh| mosh.run(["getent", "passwd", "ana"]).ok());
+    let refused = mosh.expect_as(
+        "ana",
+        "spawn passwd
+         want {assword:}; send \"secret of ana\\r\"
+         want {assword:}; send \"a better one 7\\r\"
+         want {assword:}; send \"a better one 7\\r\"
+         finish",
+    );
+    refused.failure();
+    assert!(mosh.journal().contains("a copy that cannot be written"), "{}", mosh.journal());
+
+    mosh.daemon().stop();
+    mosh.ldap_directory_is_at("/etc/identityd/identityd.toml", &[consumer.url(), provider.url()]);
+    mosh.daemon().start();
+    mosh.wait_until("ana is there", SOON, |mosh| mosh.run(["getent", "passwd", "ana"]).ok());
+    change(&mosh, "secret of ana", "a better one 7").success();
+    let sshd = mosh.sshd(&[]);
+    mosh.wait_until("the copy has it", SOON, |_| sshd.ssh("ana", Auth::Password("a better one 7"), "true").ok());
+}

@@ -346,9 +346,18 @@ impl Mosh {
     /// When it names none.
     #[track_caller]
     pub fn ldap_directory_is(&self, config: &str, server: &str) {
+        self.ldap_directory_is_at(config, &[server.to_owned()]);
+    }
+
+    /// The same with several.
+    ///
+    /// # Panics
+    /// When it names none.
+    #[track_caller]
+    pub fn ldap_directory_is_at(&self, config: &str, servers: &[String]) {
         let old = self.read(config);
         let line = old.lines().find(|line| line.starts_with("servers = ")).expect("a line of servers");
-        self.write(config, &old.replace(line, &format!("servers = [\"{server}\"]")));
+        self.write(config, &old.replace(line, &format!("servers = {servers:?}")));
     }
 
     /// An authority, a certificate of `localhost` by it, and another authority that nobody trusts; once.

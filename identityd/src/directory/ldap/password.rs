@@ -37,16 +37,21 @@ impl LdapDirectory {
         // A password that cannot be sent is wrong, and costs a bind as well.
         let sendable =
             std::str::from_utf8(password.expose()).is_ok_and(|text| !text.is_empty() && !text.contains('\0'));
-        let (_, verified) = self.bind_once(dn, if sendable { password } else { &dummy }).await?;
+        let (_, verified) = self.bind_once(dn, if sendable { password } else { &dummy }, false).await?;
         Ok(if entry.is_some() && sendable { verified } else { Verified::default() })
     }
 
     /// One bind on a fresh connection. Servers are tried until one takes the connection; the password is sent once.
-    async fn bind_once(&self, dn: &str, password: &Secret) -> Result<(Client, Verified), DirectoryError> {
+    async fn bind_once(
+        &self,
+        dn: &str,
+        password: &Secret,
+        to_write: bool,
+    ) -> Result<(Client, Verified), DirectoryError> {
         let until = Instant::now() + self.map.0.timeout.0;
         let away = |failure: LdapFailure| self.pool.unavailable(failure.to_string());
         self.pool.may_send_passwords().map_err(away)?;
-        let mut client = self.pool.connect_unbound(until).await.map_err(away)?;
+        let mut client = self.pool.connect_unbound(to_write, until).await.map_err(away)?;
         let server = client.server;
         let bound = tokio::time::timeout(BIND, client.bind_simple(dn, password, vec![control::policy_request()])).await;
         let result = match bound {
@@ -82,16 +87,37 @@ impl LdapDirectory {
         today: Date,
     ) -> Result<Option<Generation>, DirectoryError> {
         let refused = |text: &str| DirectoryError::Refused(text.into());
-        let text = std::str::from_utf8(new.expose()).map_err(|_| refused("the new password is not UTF-8"))?;
-        let change = self.map.0.password_change;
-        if change == LdapPasswordChange::Refuse {
+        if std::str::from_utf8(new.expose()).is_err() {
+            return Err(refused("the new password is not UTF-8"));
+        }
+        if self.map.0.password_change == LdapPasswordChange::Refuse {
             return Err(refused("passwords of this directory are changed elsewhere"));
         }
         let entry =
             self.login_named(name).await?.map(|(raw, _)| raw).ok_or_else(|| refused("there is no such login"))?;
+        // A copy that cannot be written says so, and another one is asked: what is sent again is the right password.
+        for _ in &self.map.0.servers {
+            if let Some(client) = self.replace_at_one(&entry, old, new).await? {
+                self.changed_today(&entry, today, old.map(|_| client)).await;
+                return Ok(Some(self.generation_of(&entry).await));
+            }
+        }
+        Err(self.pool.unavailable(
+            "each of its servers is a copy that cannot be written: name the provider in [directory] servers".into(),
+        ))
+    }
+
+    /// At one server. `None`: it is a copy that cannot be written.
+    async fn replace_at_one(
+        &self,
+        entry: &RawEntry,
+        old: Option<&Secret>,
+        new: &Secret,
+    ) -> Result<Option<Client>, DirectoryError> {
+        let refused = |text: &str| DirectoryError::Refused(text.into());
         let mut client = match old {
             Some(old) => {
-                let (client, verified) = self.bind_once(&entry.dn, old).await?;
+                let (client, verified) = self.bind_once(&entry.dn, old, true).await?;
                 if !verified.accepted {
                     return Err(refused("the old password is wrong"));
                 }
@@ -101,7 +127,7 @@ impl LdapDirectory {
         };
         let server = client.server;
         let work = async {
-            match change {
+            match self.map.0.password_change {
                 LdapPasswordChange::Attribute => {
                     let hash = crate::auth::new_hash(new.expose())
                         .map_err(|error| LdapFailure::Said { code: 19, text: error.to_string() })?;
@@ -110,9 +136,13 @@ impl LdapDirectory {
                     client.modify(&entry.dn, vec![Mod::Replace(attribute, HashSet::from([value]))]).await
                 }
                 _ => {
-                    let old = old.and_then(|old| std::str::from_utf8(old.expose()).ok());
-                    let request =
-                        Exop::from(PasswordModify { user_id: Some(&entry.dn), old_pass: old, new_pass: Some(text) });
+                    let text = |secret: &'_ Secret| std::str::from_utf8(secret.expose()).unwrap_or_default().to_owned();
+                    let (old, new) = (old.map(text), text(new));
+                    let request = Exop::from(PasswordModify {
+                        user_id: Some(&entry.dn),
+                        old_pass: old.as_deref(),
+                        new_pass: Some(&new),
+                    });
                     let result = client.extended(request, vec![control::policy_request()]).await?;
                     let controls: Vec<_> = result.ctrls.iter().map(|control| control.1.clone()).collect();
                     let policy = control::policy_answer(&controls).unwrap_or_default();
@@ -121,28 +151,20 @@ impl LdapDirectory {
             }
         };
         match tokio::time::timeout(CHANGE, work).await {
-            Ok(Ok(())) => {}
+            Ok(Ok(())) => Ok(Some(client)),
             Ok(Err(LdapFailure::Said { code: 10, .. })) => {
                 self.pool.order.refused_to_write(server);
-                return Err(self
-                    .pool
-                    .unavailable(format!("{} is a copy that cannot be written; try again", self.pool.url(server))));
+                Ok(None)
             }
             Ok(Err(LdapFailure::Said { code: 50, .. })) if old.is_none() => {
-                return Err(refused("identityd may not set passwords there: run identityctl login passwd"));
+                Err(refused("identityd may not set passwords there: run identityctl login passwd"))
             }
             Ok(Err(LdapFailure::Said { text, code })) => {
-                return Err(refused(&if text.is_empty() {
-                    LdapFailure::Said { code, text }.to_string()
-                } else {
-                    text
-                }));
+                Err(refused(&if text.is_empty() { LdapFailure::Said { code, text }.to_string() } else { text }))
             }
-            Ok(Err(failure)) => return Err(self.pool.unavailable(failure.to_string())),
-            Err(_) => return Err(self.pool.unavailable("the server has not confirmed the change in time".into())),
+            Ok(Err(failure)) => Err(self.pool.unavailable(failure.to_string())),
+            Err(_) => Err(self.pool.unavailable("the server has not confirmed the change in time".into())),
         }
-        self.changed_today(&entry, today, old.map(|_| client)).await;
-        Ok(Some(self.generation_of(&entry).await))
     }
 
     /// Stores a hash as it is, as identityd.

@@ -245,8 +245,8 @@ impl Pool {
     }
 
     /// A connection on which nobody has bound yet, to the first server that answers.
-    pub(super) async fn connect_unbound(&self, until: Instant) -> Result<Client, LdapFailure> {
-        self.connect_first(false, false, until).await
+    pub(super) async fn connect_unbound(&self, to_write: bool, until: Instant) -> Result<Client, LdapFailure> {
+        self.connect_first(to_write, false, until).await
     }
 
     async fn connect_first(&self, to_write: bool, bind: bool, until: Instant) -> Result<Client, LdapFailure> {
