@@ -88,9 +88,9 @@ fn measure(mosh: &Mosh, kind: &'static str, logins: u32) -> Figures {
     let first = began.elapsed();
     let files = mosh.sh("du -sb /run/identityd/snapshot | cut -f1").success();
     let files = files.text().parse::<f64>().unwrap_or(0.0) / 1e6;
-    let private = memory(mosh, "smaps_rollup", "Private_Dirty:");
     mosh.write("/tmp/look.py", LOOK);
     let rest = costs(mosh, logins, || std::thread::sleep(Duration::from_secs(2)));
+    let private = memory(mosh, "smaps_rollup", "Private_Dirty:");
     // A new local account: everything is judged, so everything is read again.
     let during = costs(mosh, logins, || {
         mosh.sh("echo 'localone:x:999:999::/nonexistent:/usr/sbin/nologin' >>/etc/passwd").success();

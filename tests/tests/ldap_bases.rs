@@ -69,7 +69,7 @@ fn a_change_counts_as_seen_when_every_base_has_come_so_far() {
 #[test]
 fn a_login_that_moves_from_one_base_to_another_keeps_its_groups() {
     let mosh = boot!(Mosh::builder().without_daemon());
-    let radio = group_ldif("radio", 21_000, &["memberUid: ana"]);
+    let radio = group_ldif("radio", 21_000, &["member: uid=ana,ou=logins,dc=example,dc=org"]);
     let slapd = mosh.slapd(&[STAFF, &ana().ldif(), &radio].concat());
     start(&mosh, slapd);
     seen(&mosh, "it is in the group", &["id", "-G", "ana"], "20001 21000");

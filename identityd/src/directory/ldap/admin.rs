@@ -14,7 +14,7 @@ use super::cookie::{Csn, written};
 use super::entry::RawEntry;
 use super::map::Map;
 use super::pool::Pool;
-use super::{LdapDirectory, feed, fleet, pages, stock};
+use super::{LdapDirectory, feed, fleet, pages, part, stock};
 use crate::config::{LdapConfig, Span};
 use crate::directory::{DirectoryError, Entry, Kind, StockedLogin};
 
@@ -179,7 +179,7 @@ impl LdapDirectory {
 
     /// How deep a search goes below a base.
     pub(crate) fn scope(&self) -> Scope {
-        feed::scope_of(&self.map.0)
+        part::scope_of(&self.map.0)
     }
 
     /// The newest change that the server knows, whatever it was; 0 where it does not say.

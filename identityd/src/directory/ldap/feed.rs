@@ -1,39 +1,31 @@
-//! The log of changes, and the task that follows the server: by content synchronisation where there is one, else by polling.
+//! The log of changes, and what it is made from.
 //!
 //! A generation is the number of microseconds since 1970 of the newest change (its CSN), or one more than the last where two would be equal: it never goes back on one
 //! host, and each host counts for itself. What means the same on every host is made from the CSNs (`position`).
 
-use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
-use std::hash::{BuildHasher, RandomState};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use schema::record::Generation;
 use tokio::sync::watch;
 
-use super::client::{LdapFailure, Search};
 use super::cookie::{self, Cookie};
-use super::dn;
-use super::entry::RawEntry;
+use super::follow;
 use super::map::Map;
-use super::model::{GroupNode, LoginNode, Model, Touched, Uuid};
+use super::model::{Model, Touched, Uuid};
+use super::node::Node;
+use super::part::{parts, scope};
 use super::pool::Pool;
 use super::position::Position;
-use super::{poll, sync};
-use crate::config::{LdapConfig, LdapFeed, LdapScope};
-use crate::directory::{Change, Changes, DirectoryError, Kind};
+use crate::config::LdapConfig;
+use crate::directory::{Change, Changes, Kind};
 
 /// Changes that are kept: who is further behind takes everything anew.
 const KEPT: usize = 100_000;
 /// Cookies that are kept with the generations that they stand for.
 const COOKIES: usize = 4096;
-/// Between two tries to follow.
-const AGAIN: Duration = Duration::from_millis(200);
-/// The longest pause, where a server refuses.
-const LONG: Duration = Duration::from_secs(30);
-/// A server that has less than was seen is waited for so long where no other one answers.
-const PATIENT: Duration = Duration::from_secs(5);
 /// Changes that are told again when another server is followed, in microseconds: what they are was asked of one or the other.
 const TOLD_AGAIN: u64 = 10_000_000;
 /// A server that answered so long ago need not be asked whether it is there.
@@ -65,13 +57,6 @@ pub(super) struct State {
     complete: Vec<bool>,
     /// What is in each.
     entries: Vec<HashSet<Uuid>>,
-}
-
-/// One base that is followed, and what is in it.
-#[derive(Debug, Clone)]
-pub(super) struct Part {
-    pub(super) number: usize,
-    pub(super) search: Search,
 }
 
 /// What became of an entry.
@@ -162,7 +147,7 @@ impl Feed {
         if self.started.swap(true, Ordering::AcqRel) {
             return;
         }
-        tokio::spawn(follow(Arc::downgrade(self), Arc::downgrade(pool), map.clone()));
+        tokio::spawn(follow::follow(Arc::downgrade(self), Arc::downgrade(pool), map.clone()));
     }
 
     /// Goes on after this, if it has not begun yet and the cursor is of this configuration.
@@ -233,6 +218,7 @@ impl Feed {
         } else {
             state.newest = (state.newest + 1).max(newest);
             state.floor = state.newest;
+            state.model.shrink();
         }
         if let Some(flag) = state.complete.get_mut(part) {
             *flag = true;
@@ -293,6 +279,25 @@ impl State {
         self.complete.get(part).copied().unwrap_or(false)
     }
 
+    /// Which part an entry is in.
+    pub(super) fn part_of(&self, uuid: Uuid) -> Option<usize> {
+        self.entries.iter().position(|all| all.contains(&uuid))
+    }
+
+    /// The gids of the groups that list an entry by the name that it has no more after this.
+    pub(super) fn left_behind(&self, op: &Op) -> Vec<i64> {
+        let now = match op {
+            Op::Put(_, Some(Node::Login(login))) => Some(login.dn),
+            Op::Put(_, Some(Node::Group(group))) => Some(group.dn),
+            Op::Put(_, None) | Op::Gone(_) => None,
+        };
+        self.model
+            .dn_of(op.uuid())
+            .filter(|old| Some(*old) != now)
+            .map(|old| self.model.listing(old))
+            .unwrap_or_default()
+    }
+
     /// What a part held last.
     pub(super) fn known(&self, part: usize) -> Vec<Uuid> {
         self.entries.get(part).map(|all| all.iter().copied().collect()).unwrap_or_default()
@@ -305,7 +310,7 @@ impl State {
                 if let Some(all) = self.entries.get_mut(part) {
                     all.insert(uuid);
                 }
-                self.model.put_quietly(uuid, node);
+                self.model.put_quietly(node);
             }
             other => drop(self.take_in(part, other)),
         }
@@ -330,8 +335,8 @@ impl State {
         }
         match op {
             Op::Gone(_) if elsewhere => Touched::new(),
-            Op::Put(uuid, Some(Node::Login(login))) => self.model.put_login(uuid, login),
-            Op::Put(uuid, Some(Node::Group(group))) => self.model.put_group(uuid, group),
+            Op::Put(_, Some(Node::Login(login))) => self.model.put_login(login),
+            Op::Put(_, Some(Node::Group(group))) => self.model.put_group(group),
             Op::Put(uuid, None) | Op::Gone(uuid) => self.model.remove(uuid),
         }
     }
@@ -360,237 +365,10 @@ impl State {
     }
 }
 
-static STAMP: LazyLock<RandomState> = LazyLock::new(RandomState::new);
-
-/// A login or a group, as the model holds it.
-#[derive(Debug)]
-pub(super) enum Node {
-    Login(LoginNode),
-    Group(GroupNode),
-}
-
-/// What an entry is; `None`: neither. The server has applied the filters; one entry may pass both, and then a login it is.
-pub(super) fn node(map: &Map, entry: &RawEntry) -> Option<Node> {
-    login(map, entry).or_else(|| group(map, entry))
-}
-
-/// An entry as a login.
-pub(super) fn login(map: &Map, entry: &RawEntry) -> Option<Node> {
-    let names = &map.0.attributes;
-    if entry.first(&names.uid).is_none() || entry.first(&names.name).is_none() {
-        return None;
-    }
-    let capabilities = map.capabilities(entry, &BTreeSet::new()).unwrap_or_default();
-    Some(Node::Login(LoginNode {
-        name: map.login_name(entry).into(),
-        uid: map.uid(entry),
-        dn: dn::key(&entry.dn),
-        seniority: map.seniority(entry),
-        files_only: capabilities.contains(schema::capability::SFTP)
-            && !capabilities.contains(schema::capability::SHELL),
-        stamp: stamp(entry),
-    }))
-}
-
-/// An entry as a group.
-pub(super) fn group(map: &Map, entry: &RawEntry) -> Option<Node> {
-    let names = &map.0.attributes;
-    if entry.first(&names.group_gid).is_none() || entry.first(&names.group_name).is_none() {
-        return None;
-    }
-    let text = |value: &Vec<u8>| String::from_utf8_lossy(value).into_owned();
-    Some(Node::Group(GroupNode {
-        name: map.group_name(entry).into(),
-        gid: map.gid(entry),
-        dn: dn::key(&entry.dn),
-        seniority: map.seniority(entry),
-        rule: map.rule(entry) == Ok(true),
-        names: entry.all(&names.member_name).iter().map(|name| map.fold(&text(name)).into()).collect(),
-        dns: entry.all(&names.member_dn).iter().map(|name| dn::key(&text(name))).collect(),
-        stamp: stamp(entry),
-    }))
-}
-
-fn stamp(entry: &RawEntry) -> u64 {
-    STAMP.hash_one((entry.first("entryCSN"), entry.first("modifyTimestamp")))
-}
-
-/// What is followed: each base once, logins and groups together where both are in it.
-pub(super) fn parts(config: &LdapConfig, map: &Map) -> Vec<Part> {
-    let mut filters: Vec<(String, Vec<String>)> = Vec::new();
-    let logins = config.login_bases().iter().map(|base| (base, &config.login_filter));
-    let groups = config.group_bases().iter().map(|base| (base, &config.group_filter));
-    for (base, filter) in logins.chain(groups) {
-        let filter = super::filter::wrapped(filter);
-        match filters.iter_mut().find(|(known, _)| dn::key(known) == dn::key(base)) {
-            Some((_, all)) => all.push(filter),
-            None => filters.push((base.clone(), vec![filter])),
-        }
-    }
-    filters
-        .into_iter()
-        .zip(0..)
-        .map(|((base, filters), number)| Part {
-            number,
-            search: Search {
-                base,
-                scope: scope_of(config),
-                filter: format!("(|{})", filters.concat()),
-                attributes: index_attributes(map),
-                limit: 0,
-                optional: false,
-            },
-        })
-        .collect()
-}
-
-pub(super) const fn scope_of(config: &LdapConfig) -> ldap3::Scope {
-    match config.scope {
-        LdapScope::Sub => ldap3::Scope::Subtree,
-        LdapScope::One => ldap3::Scope::OneLevel,
-    }
-}
-
-/// What the model needs of an entry.
-fn index_attributes(map: &Map) -> Vec<String> {
-    let names = &map.0.attributes;
-    let mut all = map.group_attributes();
-    all.extend([&names.name, &names.uid, &names.gid, &names.capability].map(String::clone));
-    all.extend(["entryCSN", "modifyTimestamp"].map(str::to_owned));
-    all.extend(map.0.capabilities.iter().filter_map(|rule| rule.attribute.clone()));
-    all.sort_unstable_by_key(|name| name.to_ascii_lowercase());
-    all.dedup_by_key(|name| name.to_ascii_lowercase());
-    all
-}
-
-/// A digest of what is synchronised.
-pub(super) fn scope(config: &LdapConfig) -> u64 {
-    use sha2::{Digest, Sha256};
-    let text = format!(
-        "{:?}{:?}{:?}{:?}{:?}{:?}{}{:?}",
-        config.login_bases(),
-        config.group_bases(),
-        config.login_filter,
-        config.group_filter,
-        config.scope,
-        config.attributes,
-        config.nesting,
-        config.case,
-    );
-    let digest = Sha256::digest(text.as_bytes());
-    digest.iter().take(8).fold(0, |all, byte| all << 8 | u64::from(*byte))
-}
-
-/// The UUID of an entry that was found by an ordinary search; where the server has none, its name must do.
-pub(super) fn uuid_of(entry: &RawEntry) -> Uuid {
-    let text: String = entry.text("entryUUID").unwrap_or_default().chars().filter(|c| *c != '-').collect();
-    let mut bytes = [0; 16];
-    let parsed = text.len() == 32
-        && bytes.iter_mut().enumerate().all(|(at, byte)| {
-            let digits = text.get(at * 2..at * 2 + 2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
-            digits.inspect(|digits| *byte = *digits).is_some()
-        });
-    if !parsed {
-        use sha2::{Digest, Sha256};
-        let digest = Sha256::digest(entry.dn.to_lowercase().as_bytes());
-        bytes.iter_mut().zip(digest.iter()).for_each(|(byte, digest)| *byte = *digest);
-    }
-    Uuid(bytes)
-}
-
-/// Follows until the directory is dropped.
-async fn follow(feed: Weak<Feed>, pool: Weak<Pool>, map: Map) {
-    let by_sync = loop {
-        let Some(strong) = pool.upgrade() else { return };
-        match map.0.feed {
-            LdapFeed::Off => return,
-            LdapFeed::Sync => break true,
-            LdapFeed::Poll => break false,
-            LdapFeed::Auto => match offers_sync(&strong).await {
-                Ok(offers) => break offers,
-                Err(error) => tracing::debug!(%error, "no server to follow yet"),
-            },
-        }
-        drop(strong);
-        tokio::time::sleep(AGAIN).await;
-    };
-    let parts = parts(&map.0, &map);
-    if !by_sync {
-        tracing::info!("the LDAP server does not push changes: polling");
-        return poll::follow(feed, pool, map, parts).await;
-    }
-    let mut running = tokio::task::JoinSet::new();
-    for part in parts {
-        running.spawn(sync::follow(feed.clone(), pool.clone(), map.clone(), part));
-    }
-    while running.join_next().await.is_some() {}
-}
-
-async fn offers_sync(pool: &Pool) -> Result<bool, DirectoryError> {
-    let search = Search {
-        base: String::new(),
-        scope: ldap3::Scope::Base,
-        filter: "(objectClass=*)".into(),
-        attributes: vec!["supportedControl".into()],
-        limit: 0,
-        optional: false,
-    };
-    let entries = pool.search(&search).await?;
-    Ok(entries.first().is_some_and(|entry| super::control::offers_sync(entry.all("supportedControl"))))
-}
-
-/// What went wrong last, so that it is said once, and tried again less and less often.
-#[derive(Debug, Default)]
-pub(super) struct Troubles {
-    count: u32,
-    said: String,
-    /// Since when a server is behind what was seen.
-    behind: Option<Instant>,
-}
-
-impl Troubles {
-    /// It works.
-    pub(super) fn over(&mut self, feed: &Feed, base: &str) {
-        *self = Self::default();
-        feed.set_trouble(base, None);
-    }
-
-    /// A server is behind what was seen. `true`: for so long that it will not catch up any more.
-    pub(super) fn is_behind_for_long(&mut self) -> bool {
-        let long = self.behind.get_or_insert_with(Instant::now).elapsed() >= PATIENT;
-        if long {
-            self.behind = None;
-        }
-        long
-    }
-
-    /// It does not.
-    pub(super) fn note(feed: &Feed, base: &str, failure: &LdapFailure) {
-        feed.set_trouble(base, Some(format!("the synchronisation below {base:?} fails: {failure}")));
-    }
-
-    /// A pause before trying again: soon where another server may do, seldom where this one refuses.
-    pub(super) async fn rest(&mut self, base: &str, failure: &LdapFailure) {
-        let text = failure.to_string();
-        let (refused, longest) = match failure {
-            // 53: OpenLDAP says so when it has not yet what we have seen at another provider.
-            LdapFailure::Said { code, .. } if !matches!(code, 0 | 51..=53 | 4096) => (true, LONG),
-            _ => (false, LONG / 20),
-        };
-        if refused && self.said != text {
-            tracing::warn!(base, reason = text, "the LDAP server does not let identityd follow its changes");
-            self.said = text;
-        } else {
-            tracing::debug!(base, reason = text, "the synchronisation ended; again");
-        }
-        let pause = AGAIN.saturating_mul(1 << self.count.min(10)).min(longest);
-        self.count += 1;
-        tokio::time::sleep(pause).await;
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::entry::RawEntry;
+    use super::super::node;
     use super::*;
 
     const BASES: &str = "servers = [\"ldaps://a\"]\nbase = \"dc=x\"\nlogin_bases = [\"ou=one,dc=x\", \"ou=two,dc=x\"]\ngroup_bases = [\"ou=one,dc=x\"]";
@@ -602,7 +380,7 @@ mod tests {
     fn ana(map: &Map, below: &str) -> Op {
         let mut entry = RawEntry::default().with("uid", "ana").with("uidNumber", "2001").with("gidNumber", "2001");
         entry.dn = format!("uid=ana,{below}");
-        Op::Put(Uuid([1; 16]), node(map, &entry))
+        Op::Put(Uuid([1; 16]), node::of(map, &entry, Uuid([1; 16])))
     }
 
     #[test]

@@ -9,7 +9,7 @@ use schema::record::{Group, Login, SshKey};
 
 use super::client::Search;
 use super::entry::RawEntry;
-use super::{LdapDirectory, dn, feed, filter, stock};
+use super::{LdapDirectory, dn, filter, node, part, stock};
 use crate::directory::{DirectoryError, Entry, NamedLogin};
 
 /// Comparisons in one filter.
@@ -112,14 +112,14 @@ impl LdapDirectory {
         for base in bases {
             let search = Search {
                 base: base.clone(),
-                scope: feed::scope_of(&self.map.0),
+                scope: part::scope_of(&self.map.0),
                 filter: filter::and(all, wanted),
                 attributes: attributes.clone(),
                 limit: 0,
                 optional: false,
             };
             entries
-                .extend(self.pool.search(&search).await?.into_iter().filter(|entry| seen.insert(feed::uuid_of(entry))));
+                .extend(self.pool.search(&search).await?.into_iter().filter(|entry| seen.insert(node::uuid_of(entry))));
         }
         Ok(entries)
     }
@@ -327,9 +327,9 @@ impl LdapDirectory {
                     return Ok(());
                 }
                 let Some(member) = self.entry_at(&name).await? else { continue };
-                match feed::node(&self.map, &member) {
-                    Some(feed::Node::Login(login)) => drop(all.insert(login.name.into())),
-                    Some(feed::Node::Group(_)) if level < self.map.0.nesting => {
+                match node::of(&self.map, &member, node::uuid_of(&member)) {
+                    Some(node::Node::Login(login)) => drop(all.insert(login.name.into())),
+                    Some(node::Node::Group(_)) if level < self.map.0.nesting => {
                         all.extend(self.listed_names(&member));
                         next.extend(self.listed_dns(&member));
                     }

@@ -9,10 +9,12 @@ use schema::id::{GroupId, UserId};
 use schema::name::LoginName;
 use schema::record::{Aging, Group, Login, SshKey, Status};
 
-use super::dn;
+use super::cookie::micros;
 use super::entry::RawEntry;
+use super::model::Uuid;
+use super::{dn, node};
 use crate::accounts::key::AuthorizedKey;
-use crate::config::{LdapCase, LdapConfig};
+use crate::config::{LdapCapability, LdapCase, LdapConfig};
 use crate::directory::{Entry, Kind, Quarantined};
 
 /// Operational attributes that say which entry was there first, and what a password policy has to say.
@@ -25,15 +27,15 @@ const SHELL: &str = "/bin/sh";
 #[derive(Debug, Clone)]
 pub(crate) struct Map(pub(crate) Arc<LdapConfig>);
 
-/// Which entry was there first: by when it was created, then by its UUID.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Seniority(String, String);
+/// Which entry was there first: by when it was created (in microseconds since 1970), then by its UUID.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Seniority(u64, Uuid);
 
 impl Seniority {
     /// For tests.
     #[cfg(test)]
-    pub(crate) fn new(created: &str, uuid: &str) -> Self {
-        Self(created.into(), uuid.into())
+    pub(crate) const fn new(created: u64) -> Self {
+        Self(created, Uuid([0; 16]))
     }
 }
 
@@ -144,8 +146,8 @@ impl Map {
     /// When it was created, so that of two with one name or id the first can be told.
     #[allow(clippy::unused_self, reason = "it reads an entry like the others")]
     pub(crate) fn seniority(&self, entry: &RawEntry) -> Seniority {
-        let last = || "~".to_owned();
-        Seniority(entry.text("createTimestamp").unwrap_or_else(last), entry.text("entryUUID").unwrap_or_else(last))
+        let created = entry.text("createTimestamp").and_then(|time| micros(&time));
+        Seniority(created.unwrap_or(u64::MAX), node::uuid_of(entry))
     }
 
     /// What a login may do, by its attributes and by the groups of the rules that it is in.
@@ -166,6 +168,27 @@ impl Map {
             }
         }
         Ok(all)
+    }
+
+    /// The rules of capabilities by group that an entry would fall under in such a group.
+    pub(crate) fn rules_by_group(&self, entry: &RawEntry) -> Box<[usize]> {
+        let rules = self.0.capabilities.iter().enumerate().filter(|(_, rule)| rule.group.is_some());
+        let fits = |name: &String, value: Option<&str>| matches(entry, name, value);
+        rules
+            .filter(|(_, rule)| rule.attribute.as_ref().is_none_or(|name| fits(name, rule.value.as_deref())))
+            .map(|(at, _)| at)
+            .collect()
+    }
+
+    /// What a login may do besides by the groups that it is in, of these rules.
+    pub(crate) fn by_group<'a>(
+        &'a self,
+        rules: &'a [usize],
+        is_in: impl Fn(&str) -> bool + 'a,
+    ) -> impl Iterator<Item = Capability> + 'a {
+        let rules = rules.iter().filter_map(|at| self.0.capabilities.get(*at));
+        let holds = move |rule: &&LdapCapability| rule.group.as_ref().is_some_and(|group| is_in(group.as_str()));
+        rules.filter(holds).map(|rule| rule.capability.clone())
     }
 
     /// A login. `groups`: those of the capability rules that it is in.

@@ -8,12 +8,12 @@ use tokio::time::Instant;
 use super::client::Search;
 use super::cookie::{Csn, micros};
 use super::entry::RawEntry;
-use super::feed::{self, Feed, Op, Part};
-use super::filter;
+use super::feed::{Feed, Op};
 use super::map::Map;
 use super::model::Uuid;
-use super::pages;
+use super::part::Part;
 use super::pool::Pool;
+use super::{filter, node, pages, part};
 use crate::directory::DirectoryError;
 
 /// Clocks of servers differ, and an entry with an earlier time may be committed later: look back so far.
@@ -48,7 +48,7 @@ struct Poller {
 
 impl Poller {
     async fn look(&mut self, feed: &Feed, pool: &Pool) -> Result<(), DirectoryError> {
-        let scope = feed::scope(&self.map.0);
+        let scope = part::scope(&self.map.0);
         let list = self.listed.is_none_or(|at| at.elapsed() >= self.map.0.poll_removed.0);
         let mut looked = Vec::new();
         for part in self.parts.clone() {
@@ -61,16 +61,16 @@ impl Poller {
             let first = !feed.locked().is_complete(part.number);
             let mut ops = Vec::new();
             if list {
-                let there: HashSet<Uuid> = entries.iter().map(feed::uuid_of).collect();
+                let there: HashSet<Uuid> = entries.iter().map(node::uuid_of).collect();
                 let known = feed.locked().known(part.number);
                 ops.extend(known.into_iter().filter(|uuid| !there.contains(uuid)).map(Op::Gone));
             }
             for entry in entries {
-                let uuid = feed::uuid_of(&entry);
+                let uuid = node::uuid_of(&entry);
                 let stamp = stamp(&entry);
                 self.newest = self.newest.max(stamp.as_deref().and_then(time).unwrap_or(0));
                 if first || stamp.is_none_or(|stamp| self.seen.insert((uuid, stamp))) {
-                    ops.push(Op::Put(uuid, feed::node(&self.map, &entry)));
+                    ops.push(Op::Put(uuid, node::of(&self.map, &entry, uuid)));
                 }
             }
             if first || !ops.is_empty() {

@@ -1,6 +1,6 @@
 //! A full reading: everything listed, then sorted. LDAP has no snapshots, so what changes meanwhile is in it or not; the feed tells of it afterwards either way.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -10,23 +10,36 @@ use schema::record::{Generation, Group, Login};
 
 use super::client::Search;
 use super::entry::RawEntry;
-use super::feed::{self, Node};
-use super::filter;
 use super::map::{Map, Seniority};
+use super::memory::GivesBack;
 use super::model::{Model, Uuid};
-use super::pages;
+use super::node::Node;
 use super::pool::Pool;
+use super::{filter, node, pages, part};
 use crate::directory::{DirectoryError, Entry, Kind, Stock, StockedLogin};
 
 /// Entries handed over at a time.
 const PORTION: usize = 500;
 
-/// A reading.
+/// A reading. What has come of each entry is put together when it is handed over.
 pub(super) struct LdapStock {
     generation: Generation,
-    expected: (u64, u64),
-    logins: std::vec::IntoIter<StockedLogin>,
-    groups: std::vec::IntoIter<Entry<Group>>,
+    map: Map,
+    model: Model,
+    logins: std::vec::IntoIter<Read<Login>>,
+    groups: std::vec::IntoIter<Read<Group>>,
+    _memory: GivesBack,
+}
+
+/// An entry that was read, without what follows from others.
+struct Read<T> {
+    /// As stored: they are handed over in this order, and then by who was there first.
+    id: i64,
+    seniority: Seniority,
+    uuid: Uuid,
+    entry: Entry<T>,
+    /// Rules of capabilities by group that are still to be looked at.
+    rules: Box<[usize]>,
 }
 
 /// Reads everything. `generation` was taken before.
@@ -45,7 +58,7 @@ pub(super) async fn read_with(
     let config = &map.0;
     let search = |base: &String, of: &str, attributes: Vec<String>| Search {
         base: base.clone(),
-        scope: feed::scope_of(config),
+        scope: part::scope_of(config),
         filter: filter::wrapped(of),
         attributes,
         limit: 0,
@@ -58,80 +71,95 @@ pub(super) async fn read_with(
         config.group_bases().iter().map(|base| search(base, &config.group_filter, map.group_attributes())).collect();
 
     let mut model = Model::new(config.nesting);
-    let mut raw_groups = Vec::new();
-    let mut seen = HashSet::new();
+    let mut groups = Vec::new();
     pages::all(pool, &group_searches, |entry| {
-        let uuid = feed::uuid_of(&entry);
-        if let (true, Some(Node::Group(group))) = (seen.insert(uuid), feed::group(map, &entry)) {
-            model.put_quietly(uuid, Node::Group(group));
+        let uuid = node::uuid_of(&entry);
+        if model.group_at(uuid).is_some() {
+            return;
+        }
+        if let Some(Node::Group(group)) = node::group(map, &entry, uuid) {
             each(Kind::Group, &entry);
-            raw_groups.push((uuid, map.seniority(&entry), map.group(&entry, Vec::new())));
+            let (id, seniority) = (group.gid, group.seniority);
+            model.put_quietly(Node::Group(group));
+            groups.push(Read { id, seniority, uuid, entry: map.group(&entry, Vec::new()), rules: Box::default() });
         }
     })
     .await?;
 
     // Capabilities by group are known when all groups and all names are.
-    let by_group = !config.group_rules().is_empty();
-    let mut logins: Vec<(Uuid, Seniority, Entry<Login>)> = Vec::new();
-    let mut entries = HashMap::new();
-    seen.clear();
+    let mut logins = Vec::new();
     pages::all(pool, &login_searches, |entry| {
-        let uuid = feed::uuid_of(&entry);
-        if let (true, Some(Node::Login(login))) = (seen.insert(uuid), feed::login(map, &entry)) {
-            model.put_quietly(uuid, Node::Login(login));
+        let uuid = node::uuid_of(&entry);
+        if model.login_at(uuid).is_some() {
+            return;
+        }
+        if let Some(Node::Login(login)) = node::login(map, &entry, uuid) {
             each(Kind::Login, &entry);
-            logins.push((uuid, map.seniority(&entry), map.login(&entry, &BTreeSet::new())));
-            if by_group {
-                entries.insert(uuid, entry);
-            }
+            let (id, seniority) = (login.uid, login.seniority);
+            model.put_quietly(Node::Login(login));
+            let rules = map.rules_by_group(&entry);
+            logins.push(Read { id, seniority, uuid, entry: map.login(&entry, &BTreeSet::new()), rules });
         }
     })
     .await?;
+    logins.sort_unstable_by_key(|read| (read.id, read.seniority));
+    groups.sort_unstable_by_key(|read| (read.id, read.seniority));
+    Ok(LdapStock {
+        generation,
+        map: map.clone(),
+        model,
+        logins: logins.into_iter(),
+        groups: groups.into_iter(),
+        _memory: GivesBack,
+    })
+}
 
-    let mut stocked: Vec<(i64, Seniority, StockedLogin)> = Vec::with_capacity(logins.len());
-    for (uuid, seniority, entry) in logins {
-        let Some(node) = model.login_at(uuid).cloned() else { continue };
-        let groups = model.groups_of(&node.name, node.dn, node.files_only);
-        let mut entry = entry;
-        if let Some(raw) = entries.get(&uuid) {
-            entry = map.login(raw, &groups.iter().map(|(_, name)| name.to_string()).collect());
+impl LdapStock {
+    fn login(&self, read: Read<Login>) -> StockedLogin {
+        let mut entry = read.entry;
+        let Some(node) = self.model.login_at(read.uuid) else { return StockedLogin { entry, gids: Vec::new() } };
+        let groups = self.model.groups_of(&node.name, node.dn, node.files_only);
+        if let Entry::Valid(login) = &mut entry {
+            let is_in = |wanted: &str| groups.iter().any(|(_, name)| **name == *wanted);
+            login.capabilities.extend(self.map.by_group(&read.rules, is_in));
         }
-        if let (Entry::Valid(_), Some(reason)) = (&entry, model.login_conflict(&node.name, node.uid, &seniority)) {
+        if let (Entry::Valid(_), Some(reason)) =
+            (&entry, self.model.login_conflict(&node.name, node.uid, &read.seniority))
+        {
             entry = conflict(entry, &reason);
         }
         let gids = match &entry {
             Entry::Valid(login) => gids(login.gid, &groups),
             Entry::Quarantined(_) => Vec::new(),
         };
-        stocked.push((node.uid, seniority, StockedLogin { entry, gids }));
+        StockedLogin { entry, gids }
     }
-    stocked.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
 
-    let mut groups: Vec<(i64, Seniority, Entry<Group>)> = Vec::with_capacity(raw_groups.len());
-    for (uuid, seniority, mut entry) in raw_groups {
-        let Some((name, gid)) = model.group_name(uuid) else { continue };
+    fn group(&self, read: Read<Group>) -> Entry<Group> {
+        let mut entry = read.entry;
+        let Some(node) = self.model.group_at(read.uuid) else { return entry };
         if let Entry::Valid(group) = &mut entry {
-            group.members = names(model.expand(uuid).iter().map(|name| &**name));
+            group.members = names(self.model.expand(read.uuid).iter().map(|name| &**name));
         }
-        if let (Entry::Valid(_), Some(reason)) = (&entry, model.group_conflict(&name, gid, &seniority)) {
-            entry = conflict(entry, &reason);
+        match (&entry, self.model.group_conflict(&node.name, node.gid, &read.seniority)) {
+            (Entry::Valid(_), Some(reason)) => conflict(entry, &reason),
+            _ => entry,
         }
-        groups.push((gid, seniority, entry));
     }
-    groups.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
 
-    Ok(LdapStock {
-        generation,
-        expected: (stocked.len() as u64, groups.len() as u64),
-        logins: stocked.into_iter().map(|(.., login)| login).collect::<Vec<_>>().into_iter(),
-        groups: groups.into_iter().map(|(.., group)| group).collect::<Vec<_>>().into_iter(),
-    })
-}
+    fn next_logins(&mut self, most: usize) -> Vec<StockedLogin> {
+        let portion: Vec<_> = self.logins.by_ref().take(most).collect();
+        portion.into_iter().map(|read| self.login(read)).collect()
+    }
 
-impl LdapStock {
+    fn next_groups(&mut self, most: usize) -> Vec<Entry<Group>> {
+        let portion: Vec<_> = self.groups.by_ref().take(most).collect();
+        portion.into_iter().map(|read| self.group(read)).collect()
+    }
+
     /// All of it at once: logins by uid, groups by gid.
-    pub(super) fn into_parts(self) -> (Vec<StockedLogin>, Vec<Entry<Group>>) {
-        (self.logins.collect(), self.groups.collect())
+    pub(super) fn into_parts(mut self) -> (Vec<StockedLogin>, Vec<Entry<Group>>) {
+        (self.next_logins(usize::MAX), self.next_groups(usize::MAX))
     }
 }
 
@@ -142,15 +170,15 @@ impl Stock for LdapStock {
     }
 
     fn expected(&self) -> (u64, u64) {
-        self.expected
+        (self.logins.len() as u64, self.groups.len() as u64)
     }
 
     async fn logins(&mut self) -> Result<Vec<StockedLogin>, DirectoryError> {
-        Ok(self.logins.by_ref().take(PORTION).collect())
+        Ok(self.next_logins(PORTION))
     }
 
     async fn groups(&mut self) -> Result<Vec<Entry<Group>>, DirectoryError> {
-        Ok(self.groups.by_ref().take(PORTION).collect())
+        Ok(self.next_groups(PORTION))
     }
 }
 

@@ -8,29 +8,33 @@ use super::client::{Client, Incoming, LdapFailure};
 use super::control::{self, SyncInfo, SyncState};
 use super::cookie::Cookie;
 use super::entry::Item;
-use super::feed::{self, Feed, Node, Op, Part};
+use super::feed::{Feed, Op};
 use super::map::Map;
 use super::model::Uuid;
-use super::pages;
+use super::node::Node;
+use super::part::Part;
 use super::pool::Pool;
+use super::{follow, memory, moved, node, pages, part};
 
 /// e-syncRefreshRequired (RFC 4533 §5): the cookie is of no use any more.
 const REFRESH_REQUIRED: u32 = 4096;
 /// A server that says nothing for so long during a refresh is stuck.
 const STUCK: Duration = Duration::from_secs(20);
+/// Changes that were kept together, after which memory is given back.
+const MANY: usize = 10_000;
 /// For an answer to "are you there".
 const THERE: Duration = Duration::from_millis(900);
 
 /// Follows one base for ever.
 pub(super) async fn follow(feed: Weak<Feed>, pool: Weak<Pool>, map: Map, part: Part) {
-    let mut troubles = feed::Troubles::default();
+    let mut troubles = follow::Troubles::default();
     let mut followed = None;
     loop {
         let (Some(feed), Some(pool)) = (feed.upgrade(), pool.upgrade()) else { return };
         let failure = match pool.connect(false).await {
             Ok(client) => {
                 let server = client.server;
-                let session = Session { feed: &feed, pool: &pool, map: &map, part: &part, scope: feed::scope(&map.0) };
+                let session = Session { feed: &feed, pool: &pool, map: &map, part: &part, scope: part::scope(&map.0) };
                 let failure = session.run(client, &mut troubles, &mut followed).await;
                 if failure.is_away() || failure.is_behind() && pool.order.others_are_up(server) {
                     pool.down(server, &failure);
@@ -42,7 +46,7 @@ pub(super) async fn follow(feed: Weak<Feed>, pool: Weak<Pool>, map: Map, part: P
             }
             Err(error) => LdapFailure::Away(error.to_string()),
         };
-        feed::Troubles::note(&feed, &part.search.base, &failure);
+        follow::Troubles::note(&feed, &part.search.base, &failure);
         drop((feed, pool));
         troubles.rest(&part.search.base, &failure).await;
     }
@@ -86,7 +90,7 @@ impl Session<'_> {
     async fn run(
         &self,
         mut client: Client,
-        troubles: &mut feed::Troubles,
+        troubles: &mut follow::Troubles,
         followed: &mut Option<usize>,
     ) -> LdapFailure {
         // What a server lacks would look removed.
@@ -133,7 +137,7 @@ impl Session<'_> {
                         SyncState::Present => drop(refresh.present.insert(uuid)),
                         SyncState::Add | SyncState::Modify => {
                             refresh.present.insert(uuid);
-                            refresh.ops.push(Op::Put(uuid, feed::node(self.map, &entry)));
+                            refresh.ops.push(Op::Put(uuid, node::of(self.map, &entry, uuid)));
                         }
                         SyncState::Delete => {
                             refresh.someone_gone = true;
@@ -195,6 +199,7 @@ impl Session<'_> {
                 for (uuid, node) in listed {
                     state.take_in_quietly(number, Op::Put(uuid, node));
                 }
+                state.model.shrink();
             }
             if blind {
                 self.feed.gap();
@@ -208,7 +213,11 @@ impl Session<'_> {
             let known = self.feed.locked().known(number);
             refresh.ops.extend(known.into_iter().filter(|uuid| !refresh.present.contains(uuid)).map(Op::Gone));
         }
+        let many = refresh.ops.len() >= MANY;
         self.commit(refresh.ops, cookie);
+        if many {
+            memory::give_back();
+        }
         Ok(())
     }
 
@@ -216,21 +225,32 @@ impl Session<'_> {
     async fn list(&self) -> Result<Vec<(Uuid, Option<Node>)>, LdapFailure> {
         let mut listed = Vec::new();
         let searches = [self.part.search.clone()];
-        let take = |entry| listed.push((feed::uuid_of(&entry), feed::node(self.map, &entry)));
+        let take = |entry| {
+            let uuid = node::uuid_of(&entry);
+            listed.push((uuid, node::of(self.map, &entry, uuid)));
+        };
         pages::all(self.pool, &searches, take).await.map_err(|error| LdapFailure::Away(error.to_string()))?;
         Ok(listed)
     }
 
     fn commit(&self, ops: Vec<Op>, cookie: Cookie) {
-        let reached = {
+        let (reached, listing) = {
             let mut state = self.feed.locked();
+            let mut listing = Vec::new();
+            if state.is_complete(self.part.number) {
+                listing.extend(ops.iter().flat_map(|op| state.left_behind(op)));
+            }
             if let Some(place) = state.cookies.get_mut(self.part.number) {
                 *place = cookie;
             }
-            state.reached()
+            (state.reached(), listing)
         };
         self.pool.saw(self.feed.position());
         self.feed.apply(self.part.number, ops, reached, self.scope);
+        if !listing.is_empty() {
+            let (feed, pool) = (Arc::downgrade(self.feed), Arc::downgrade(self.pool));
+            tokio::spawn(moved::look_again(feed, pool, self.map.clone(), listing));
+        }
     }
 
     /// Takes each change as it comes. `Ok`: the server ended it.
@@ -267,7 +287,7 @@ impl Session<'_> {
                     sent.iter().for_each(|sent| cookie.merge(sent));
                     let op = match state {
                         SyncState::Delete => Op::Gone(uuid),
-                        _ => Op::Put(uuid, feed::node(self.map, &entry)),
+                        _ => Op::Put(uuid, node::of(self.map, &entry, uuid)),
                     };
                     self.commit(vec![op], cookie.clone());
                 }
