@@ -102,9 +102,7 @@ macro_rules! list {
             errnop: *mut c_int,
         ) -> c_int {
             // SAFETY: glibc's promises are those of the two.
-            unsafe { answer(result, errnop, |into| {
-                sys::undisturbed(|| $walk.next(Buffer::new(buffer, buflen), into))
-            }) }
+            unsafe { answer(result, errnop, |into| $walk.next(Buffer::new(buffer, buflen), into)) }
         }
 
         /// Ends the list and gives its memory back.

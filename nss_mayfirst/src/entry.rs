@@ -1,12 +1,13 @@
 //! A packed record into libc's struct: the head by the stack, the strings straight into the caller's buffer, checked where they lie.
 
+use core::cell::Cell;
 use core::ffi::{c_char, c_long};
 use core::mem::MaybeUninit;
 
 use schema::name;
 use schema::packed::{GroupHead, PackedError, PasswdHead, ShadowHead};
 use schema::snapshot::Answer;
-use schema::snapshot::pair::Snapshot;
+use schema::snapshot::pair::{Snapshot, Spots};
 use schema::snapshot::view::{Group, Login};
 
 use crate::buffer::Buffer;
@@ -20,8 +21,8 @@ pub(crate) enum Asked<'a> {
     Name(&'a [u8]),
     /// By uid or gid.
     Id(u32),
-    /// The one with the lowest id above this: the next of a list.
-    After(u32),
+    /// The one with the lowest id above this: the next of a list, which last was at these spots.
+    After(u32, &'a Cell<Spots>),
 }
 
 impl<'a> Asked<'a> {
@@ -30,7 +31,7 @@ impl<'a> Asked<'a> {
         match self {
             Self::Name(name) => Identity { name, id: None, gid: None },
             Self::Id(id) => Identity { name: &[], id: Some(id), gid: None },
-            Self::After(_) => Identity { name: &[], id: None, gid: None },
+            Self::After(..) => Identity { name: &[], id: None, gid: None },
         }
     }
 
@@ -38,7 +39,7 @@ impl<'a> Asked<'a> {
         let right = match self {
             Self::Name(asked) => asked == name,
             Self::Id(asked) => id == Some(asked),
-            Self::After(asked) => id.is_none_or(|id| id > asked),
+            Self::After(asked, _) => id.is_none_or(|id| id > asked),
         };
         if right { Ok(()) } else { Err(Fault::Protocol) }
     }
@@ -90,7 +91,7 @@ impl Entry for libc::passwd {
         match asked {
             Asked::Name(name) => snapshot.login_by_name(name),
             Asked::Id(uid) => snapshot.login_by_uid(uid),
-            Asked::After(uid) => snapshot.login_after(uid),
+            Asked::After(uid, spots) => moved(spots, |spots| snapshot.next_login(uid, spots)),
         }
     }
 
@@ -137,7 +138,7 @@ impl Entry for libc::group {
         match asked {
             Asked::Name(name) => snapshot.group_by_name(name),
             Asked::Id(gid) => snapshot.group_by_gid(gid),
-            Asked::After(gid) => snapshot.group_after(gid),
+            Asked::After(gid, spots) => moved(spots, |spots| snapshot.next_group(gid, spots)),
         }
     }
 
@@ -225,6 +226,14 @@ impl Entry for libc::spwd {
         };
         Ok((entry, identity))
     }
+}
+
+#[inline(always)]
+fn moved<T>(spots: &Cell<Spots>, next: impl FnOnce(&mut Spots) -> T) -> T {
+    let mut now = spots.get();
+    let found = next(&mut now);
+    spots.set(now);
+    found
 }
 
 #[inline(always)]

@@ -1,13 +1,14 @@
 //! Lists: `setpwent`, `getpwent_r`, `endpwent`, and the same for group and shadow.
 //!
-//! The snapshot is asked entry by entry for the next one. Without a current snapshot the list is read page by page, each over a fresh connection; between calls only
+//! The snapshot is asked entry by entry for the next one, with a hint where the last one was. Without a current snapshot the list is read page by page, each over a fresh connection; between calls only
 //! the page and the place in it are kept. Both give ascending ids, so that a list begun with one goes on with the other. libc's interface has one place per process,
 //! so threads that list at once share it, one at a time.
 
-use core::cell::UnsafeCell;
+use core::cell::{Cell, UnsafeCell};
 use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use schema::snapshot::pair::Spots;
 use schema::wire::frame::{ListHead, Op};
 
 use crate::buffer::Buffer;
@@ -25,6 +26,23 @@ pub(crate) static PASSWD: Walk = Walk::new(Op::PasswdList, local::PASSWD);
 pub(crate) static GROUP: Walk = Walk::new(Op::GroupList, local::GROUP);
 /// Where the process is in the list of shadow. identityd shows it to root only.
 pub(crate) static SHADOW: Walk = Walk::new(Op::ShadowList, local::PASSWD);
+
+/// A deadline that begins when there is something to wait for: looking at two clocks takes as long as finding an entry.
+#[derive(Default)]
+struct Late(Cell<Option<Deadline>>);
+
+impl Late {
+    fn get(&self) -> Deadline {
+        let deadline = self.0.get().unwrap_or_else(Deadline::new);
+        self.0.set(Some(deadline));
+        deadline
+    }
+
+    #[inline(never)]
+    fn left_ms(&self) -> Option<u32> {
+        self.get().left_ms()
+    }
+}
 
 /// A list and the place in it.
 pub(crate) struct Walk {
@@ -47,13 +65,13 @@ impl Walk {
     /// Back to the start, and the page given back: both `set*ent` and `end*ent`. Asks nobody.
     #[inline(never)]
     pub(crate) fn rewind(&self) -> Outcome {
-        *self.hold(&Deadline::new())?.place() = Place::START;
+        *self.hold(&Late::default())?.place() = Place::START;
         Ok(())
     }
 
     /// The next entry. When the buffer is too small the same comes again.
     pub(crate) fn next<E: Entry>(&self, mut buffer: Buffer<'_>, into: &mut MaybeUninit<E>) -> Outcome {
-        let deadline = Deadline::new();
+        let deadline = Late::default();
         let mut held = self.hold(&deadline)?;
         let place = held.place();
         loop {
@@ -61,7 +79,7 @@ impl Walk {
                 return Err(Failure::EndOfList);
             }
             let step = match place.page.as_mut() {
-                Some(page) => self.of_page(page, buffer.again(), into)?,
+                Some(page) => sys::undisturbed(|| self.of_page(page, buffer.again(), into))?,
                 None => match self.of_snapshot(place, buffer.again(), into, &deadline)? {
                     Some(step) => step,
                     // The socket has sent a page.
@@ -87,52 +105,52 @@ impl Walk {
         place: &mut Place,
         mut buffer: Buffer<'_>,
         into: &mut MaybeUninit<E>,
-        deadline: &Deadline,
+        deadline: &Late,
     ) -> Outcome<Option<Step>> {
         let cursor = place.cursor;
+        let load = |page: &mut Option<Page>| {
+            *page = Some(Page::load(self.op, cursor, deadline)?);
+            Ok(None)
+        };
         if !E::PUBLISHED {
-            place.page = Some(Page::load(self.op, cursor, deadline)?);
-            return Ok(None);
+            return load(&mut place.page);
         }
-        if let Some(newest) = source::published()
-            && let Some(step) = self.of_pinned(&newest, cursor, buffer.again(), into)
-        {
+        let spots = Cell::from_mut(&mut place.spots);
+        if let Some(step) = self.of_generation(source::published(), cursor, spots, buffer.again(), into) {
             return step.map(Some);
         }
-        match Page::load(self.op, cursor, deadline) {
-            Ok(page) => {
-                place.page = Some(page);
-                Ok(None)
-            }
+        match load(&mut place.page) {
             Err(Failure::Unavailable(errno)) => {
-                let before = source::published_before();
-                let step = before.as_ref().and_then(|before| self.of_pinned(before, cursor, buffer, into));
+                let step = self.of_generation(source::published_before(), cursor, spots, buffer, into);
                 step.map_or(Err(Failure::Unavailable(errno)), |step| step.map(Some))
             }
-            Err(failure) => Err(failure),
+            other => other,
         }
     }
 
-    fn of_pinned<E: Entry>(
+    #[inline(never)]
+    fn of_generation<E: Entry>(
         &self,
-        pinned: &Pinned<'_>,
+        pinned: Option<Pinned<'_>>,
         cursor: Cursor,
+        spots: &Cell<Spots>,
         buffer: Buffer<'_>,
         into: &mut MaybeUninit<E>,
     ) -> Option<Outcome<Step>> {
-        match read(pinned, Asked::After(cursor.id()), self.accounts, buffer, into)? {
+        match read(&pinned?, Asked::After(cursor.id(), spots), self.accounts, buffer, into)? {
             (0, Err(Failure::NotFound)) => Some(Ok(Step::End)),
             (0, Err(failure)) => Some(Err(failure)),
             (id, outcome) => Some(servable(outcome).map(|servable| Step::To(Cursor::after(id), servable))),
         }
     }
 
+    #[inline(never)]
     fn of_page<E: Entry>(&self, page: &mut Page, buffer: Buffer<'_>, into: &mut MaybeUninit<E>) -> Outcome<Step> {
         if page.left == 0 {
             return Ok(Step::End);
         }
         let (record, end) = page.entry()?;
-        let (servable, id) = match E::unpack(&mut &*record, buffer, Asked::After(0)) {
+        let (servable, id) = match E::unpack(&mut &*record, buffer, Asked::After(0, &Cell::new(Spots::NOWHERE))) {
             Err(Failure::TooSmall) => return Err(Failure::TooSmall),
             // An entry that libc must not see hides no other.
             Err(_) => (false, None),
@@ -147,7 +165,7 @@ impl Walk {
     }
 
     #[inline(never)]
-    fn hold(&self, deadline: &Deadline) -> Outcome<Held<'_>> {
+    fn hold(&self, deadline: &Late) -> Outcome<Held<'_>> {
         let me = sys::caller();
         loop {
             let Err(holder) = self.holder.compare_exchange(0, me, Ordering::Acquire, Ordering::Relaxed) else {
@@ -158,10 +176,10 @@ impl Walk {
                 if holder == me || deadline.left_ms().is_none() {
                     return Err(Failure::Unavailable(Errno::EAGAIN));
                 }
-                sys::pause_ms(1);
+                sys::undisturbed(|| sys::pause_ms(1));
             } else if self.holder.compare_exchange(holder, me, Ordering::Acquire, Ordering::Relaxed).is_ok() {
-                let held = Held(self);
-                held.forget_page();
+                let mut held = Held(self);
+                held.forget_what_may_be_torn();
                 return Ok(held);
             }
         }
@@ -199,13 +217,14 @@ impl Held<'_> {
         unsafe { &mut *self.0.place.get() }
     }
 
-    /// After a fork in the middle of a call: the page may be half changed, so it is neither looked at nor given back. The cursor is one word
-    /// and true.
-    fn forget_page(&self) {
+    /// After a fork in the middle of a call: the page may be half changed, so it is neither looked at nor given back; nor are the spots believed. The cursor is one
+    /// word and true.
+    fn forget_what_may_be_torn(&mut self) {
         // SAFETY: as in `place`; only the address is taken.
         let page = unsafe { &raw mut (*self.0.place.get()).page };
         // SAFETY: a valid place; `write` does not look at what was there.
         unsafe { page.write(None) };
+        self.place().spots = Spots::NOWHERE;
     }
 }
 
@@ -218,12 +237,14 @@ impl Drop for Held<'_> {
 /// How far the list was read.
 struct Place {
     cursor: Cursor,
+    /// A hint where that is in the snapshot.
+    spots: Spots,
     page: Option<Page>,
     ended: bool,
 }
 
 impl Place {
-    const START: Self = Self { cursor: Cursor::after(0), page: None, ended: false };
+    const START: Self = Self { cursor: Cursor::after(0), spots: Spots::NOWHERE, page: None, ended: false };
 
     /// To the page after this one.
     fn turn(&mut self) -> Outcome {
@@ -288,7 +309,13 @@ struct Page {
 }
 
 impl Page {
-    fn load(op: Op, cursor: Cursor, deadline: &Deadline) -> Outcome<Self> {
+    #[cold]
+    #[inline(never)]
+    fn load(op: Op, cursor: Cursor, deadline: &Late) -> Outcome<Self> {
+        sys::undisturbed(|| Self::read(op, cursor, &deadline.get()))
+    }
+
+    fn read(op: Op, cursor: Cursor, deadline: &Deadline) -> Outcome<Self> {
         let mut answer =
             source::ask_until(Question::Id(op, cursor.id()), deadline)?.ok_or(Failure::from(Fault::Protocol))?;
         let len = answer.left();

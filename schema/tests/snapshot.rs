@@ -8,10 +8,11 @@ use schema::record::{Group, Passwd};
 use schema::snapshot::changes::{Change, Changes, Owned, fold};
 use schema::snapshot::hash::Key;
 use schema::snapshot::layout::{Defect, Header, Pair};
-use schema::snapshot::pair::Snapshot;
+use schema::snapshot::pair::{Snapshot, Spots};
 use schema::snapshot::view::{Kind, View};
 use schema::snapshot::write::{EntryError, Meta, Tombstones, WriteError, Writer};
 use schema::snapshot::{Answer, verify};
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io::Cursor;
 
@@ -94,9 +95,34 @@ impl Model {
         }
         assert_eq!(listing(0, |after| snapshot.login_after(after)), self.logins.keys().copied().collect::<Vec<_>>());
         assert_eq!(listing(0, |after| snapshot.group_after(after)), self.groups.keys().copied().collect::<Vec<_>>());
+        let spots = Cell::new(Spots::NOWHERE);
+        let with = |next: &dyn Fn(&mut Spots) -> Option<u32>| {
+            let mut now = spots.get();
+            let found = next(&mut now);
+            spots.set(now);
+            found
+        };
+        let id_of = |found: Answer<u32>| match found {
+            Answer::Found(id) => Some(id),
+            Answer::Absent => None,
+            Answer::Unusable => panic!("unusable"),
+        };
+        let login = |after| with(&|spots| id_of(snapshot.next_login(after, spots).map(|login| login.id())));
+        let listed = |next: &dyn Fn(u32) -> Option<u32>| {
+            std::iter::successors(next(0), |after| next(*after)).collect::<Vec<_>>()
+        };
+        assert_eq!(listed(&login), self.logins.keys().copied().collect::<Vec<_>>());
+        // Where the spots are of the other sort, or behind or before what is asked for, it is looked for.
+        let group = |after| with(&|spots| id_of(snapshot.next_group(after, spots).map(|group| group.id())));
+        assert_eq!(listed(&group), self.groups.keys().copied().collect::<Vec<_>>());
         for id in ids {
-            let expected = self.logins.range(id + 1..).next().map(|(_, login)| login.0.clone());
-            assert_eq!(name_of(snapshot.login_after(*id)), expected, "after uid {id}");
+            let expected = self.logins.range(id + 1..).next();
+            assert_eq!(
+                name_of(snapshot.login_after(*id)),
+                expected.map(|(_, login)| login.0.clone()),
+                "after uid {id}"
+            );
+            assert_eq!(login(*id), expected.map(|(uid, _)| *uid), "after uid {id}, with spots");
         }
     }
 }
@@ -290,6 +316,20 @@ fn a_page_of_zeros_may_cost_an_answer_and_never_makes_a_wrong_one() {
                 assert_ne!(snapshot.login_by_uid(*uid), Answer::Absent, "{uid}, hole at {hole}");
                 assert_ne!(snapshot.group_by_name(name.as_bytes()), Answer::Absent, "{name}, hole at {hole}");
                 assert_ne!(snapshot.group_by_gid(*uid), Answer::Absent, "{uid}, hole at {hole}");
+            }
+            // A list breaks off at the hole, or it is whole; with spots and without.
+            let mut spots = Spots::NOWHERE;
+            for hinted in [true, false] {
+                let mut uids = model.logins.keys().copied();
+                let mut after = 0;
+                let end = loop {
+                    let next =
+                        if hinted { snapshot.next_login(after, &mut spots) } else { snapshot.login_after(after) };
+                    let Answer::Found(login) = next else { break next };
+                    after = login.id();
+                    assert_eq!(Some(after), uids.next(), "hole at {hole}");
+                };
+                assert!(end == Answer::Unusable || uids.next().is_none(), "hole at {hole}");
             }
         })
         .unwrap();

@@ -28,8 +28,8 @@ const SEATS: usize = 2;
 const MASK: usize = SEATS - 1;
 const _: () = assert!(SEATS.is_power_of_two());
 
-/// No slot is current.
-const NONE: usize = 2;
+/// No slot is current. Zero, as all else at first: the library's file then holds nothing of it.
+const NONE: usize = 0;
 /// How often a reader tries to pin: each failure means that a generation was exchanged within these nanoseconds.
 const TRIES: usize = 4;
 
@@ -42,6 +42,7 @@ const FULL: usize = 2;
 
 /// Two slots for generations. Lives for ever.
 pub(super) struct Handover<T> {
+    /// The number of the slot that is, 1 or 2.
     current: AtomicUsize,
     slots: [Slot<T>; 2],
 }
@@ -67,7 +68,7 @@ pub(super) struct Pins {
 /// One line of the cache.
 #[repr(align(64))]
 struct Seat {
-    /// Which slot its only user has pinned, and one; 0: free.
+    /// Which slot its only user has pinned; 0: free.
     taken: AtomicU32,
     /// Of each slot, how many have it pinned who found the seat taken.
     standing: [AtomicU32; 2],
@@ -119,7 +120,7 @@ impl<T> Handover<T> {
         let seat = pins.seat(seat)?;
         for _ in 0..TRIES {
             let current = self.current.load(Ordering::Acquire);
-            let slot = self.slots.get(current)?;
+            let slot = self.slot(current)?;
             let pin = seat.pin(current)?;
             let guard = Guard { pins, pin, epoch, slot };
             barrier();
@@ -134,7 +135,7 @@ impl<T> Handover<T> {
     #[inline(always)]
     pub(super) fn has_retired(&self) -> bool {
         let current = self.current.load(Ordering::Relaxed);
-        let spare = self.slots.get(current.wrapping_sub(1) & 1);
+        let spare = self.slot(beside(current));
         current != NONE && spare.is_some_and(|slot| slot.state.load(Ordering::Relaxed) == FULL)
     }
 
@@ -150,11 +151,11 @@ impl<T> Handover<T> {
             return Exchange::Busy;
         };
         let current = self.current.load(Ordering::SeqCst);
-        let spare = if current == 0 { 1 } else { 0 };
+        let spare = beside(current);
         if !self.empty(pins, spare, &release) {
             return Exchange::Busy;
         }
-        let (Some(new), old) = (self.slots.get(spare), self.slots.get(current)) else {
+        let (Some(new), old) = (self.slot(spare), self.slot(current)) else {
             return Exchange::Refused;
         };
         // SAFETY: current, so full; only the holder of the lock could change that.
@@ -179,13 +180,18 @@ impl<T> Handover<T> {
         let current = self.current.load(Ordering::SeqCst);
         barrier();
         if current != NONE {
-            self.empty(pins, if current == 0 { 1 } else { 0 }, &release);
+            self.empty(pins, beside(current), &release);
         }
+    }
+
+    #[inline(always)]
+    fn slot(&self, number: usize) -> Option<&Slot<T>> {
+        self.slots.get(number.wrapping_sub(1))
     }
 
     /// Empties a slot that is not current, if nobody uses it. The lock is held.
     fn empty(&self, pins: &Pins, at: usize, release: &impl Fn(T, Option<&T>)) -> bool {
-        let Some(slot) = self.slots.get(at) else {
+        let Some(slot) = self.slot(at) else {
             return false;
         };
         match slot.state.load(Ordering::Relaxed) {
@@ -194,7 +200,7 @@ impl<T> Handover<T> {
                 slot.state.store(BETWEEN, Ordering::Relaxed);
                 // SAFETY: full, not current, and no reader has it pinned nor can pin it.
                 let value = unsafe { slot.take() };
-                let current = self.slots.get(self.current.load(Ordering::Relaxed));
+                let current = self.slot(self.current.load(Ordering::Relaxed));
                 // SAFETY: current, so full, as long as the lock is held.
                 release(value, current.map(|slot| unsafe { slot.value() }));
             }
@@ -291,7 +297,7 @@ impl Pins {
 impl Seat {
     #[inline(always)]
     fn pin(&self, slot: usize) -> Option<Pin<'_>> {
-        match self.taken.compare_exchange(0, mark(slot), Ordering::SeqCst, Ordering::Relaxed) {
+        match self.taken.compare_exchange(0, slot as u32, Ordering::SeqCst, Ordering::Relaxed) {
             Ok(_) => Some(Pin::Seated(&self.taken)),
             Err(_) => self.stand(slot),
         }
@@ -300,21 +306,21 @@ impl Seat {
     /// By another thread of the same number, or by this one, which a signal has interrupted.
     #[cold]
     fn stand(&self, slot: usize) -> Option<Pin<'_>> {
-        let counter = self.standing.get(slot)?;
+        let counter = self.standing.get(slot.wrapping_sub(1))?;
         counter.fetch_add(1, Ordering::SeqCst);
         Some(Pin::Standing(counter))
     }
 
     fn has_pinned(&self, slot: usize) -> bool {
         let stand = |counter: &AtomicU32| counter.load(Ordering::SeqCst) != 0;
-        self.taken.load(Ordering::SeqCst) == mark(slot) || self.standing.get(slot).is_some_and(stand)
+        self.taken.load(Ordering::SeqCst) == slot as u32 || self.standing.get(slot.wrapping_sub(1)).is_some_and(stand)
     }
 }
 
-/// How a seat says that a slot is pinned.
+/// The slot that a newer generation is put into.
 #[inline(always)]
-fn mark(slot: usize) -> u32 {
-    (slot as u32).wrapping_add(1)
+fn beside(current: usize) -> usize {
+    if current == 1 { 2 } else { 1 }
 }
 
 struct Lock<'a>(&'a AtomicU32);

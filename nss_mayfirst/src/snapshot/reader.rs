@@ -19,7 +19,10 @@ const PATIENCE: u32 = 64;
 const LAST_PATIENCE: u32 = 60;
 
 /// The snapshot of one directory in this process. There is one; tests have others.
+///
+/// All zero at first, so that the library's file holds nothing of it.
 pub(crate) struct Reader {
+    #[cfg(test)]
     directory: &'static CStr,
     pub(super) handover: Handover<Generation>,
     /// The page with the pins, once there was a look-up.
@@ -61,12 +64,13 @@ fn moment(word: u64, second: u64) -> u64 {
 
 /// The snapshot of this machine.
 #[cfg(not(test))]
-pub(crate) static SNAPSHOT: Reader = Reader::new(schema::snapshot::DIRECTORY);
+pub(crate) static SNAPSHOT: Reader = Reader::new();
 
 impl Reader {
-    /// Nothing is opened before the first look-up. `directory` ends in `/`.
-    pub(crate) const fn new(directory: &'static CStr) -> Self {
+    /// Nothing is opened before the first look-up. A test's `directory` ends in `/`.
+    pub(crate) const fn new(#[cfg(test)] directory: &'static CStr) -> Self {
         Self {
+            #[cfg(test)]
             directory,
             handover: Handover::new(),
             pins: AtomicPtr::new(core::ptr::null_mut()),
@@ -75,6 +79,16 @@ impl Reader {
             looked: AtomicU64::new(0),
             seen: AtomicU64::new(0),
         }
+    }
+
+    #[cfg(not(test))]
+    fn directory(&self) -> &'static CStr {
+        schema::snapshot::DIRECTORY
+    }
+
+    #[cfg(test)]
+    fn directory(&self) -> &'static CStr {
+        self.directory
     }
 
     /// The newest generation. `None`: there is none, or it cannot be mapped just now. Who holds it must not look up anything itself.
@@ -166,7 +180,7 @@ impl Reader {
         if now.abs_diff(looked) <= STALE_SECONDS && looked != 0 {
             return State::Newest;
         }
-        match sys::undisturbed(|| generation.is_at(self.directory)) {
+        match sys::undisturbed(|| generation.is_at(self.directory())) {
             // Removed, or not to be seen from here (chroot): what was true when it was mapped is the best there is.
             None | Some(true) => {
                 self.looked.store(now, Ordering::Relaxed);
@@ -188,8 +202,8 @@ impl Reader {
         let mut overtaken = false;
         let open = |old: Option<&Generation>| {
             // Another thread was faster. (A page out of date by its heartbeat is current by its own word.)
-            overtaken = old.is_some_and(|old| old.is_current() && old.is_at(self.directory) != Some(false));
-            if overtaken { None } else { Generation::open(self.directory, old) }
+            overtaken = old.is_some_and(|old| old.is_current() && old.is_at(self.directory()) != Some(false));
+            if overtaken { None } else { Generation::open(self.directory(), old) }
         };
         let exchange = sys::undisturbed(|| self.handover.exchange(pins, open, files::release));
         if overtaken {

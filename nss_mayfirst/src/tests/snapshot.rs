@@ -4,7 +4,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use schema::snapshot::changes::Change;
+use schema::snapshot::changes::{Change, Owned};
 use schema::snapshot::control::WORD;
 use schema::snapshot::layout::{HEADER, Pair};
 use schema::wire::frame::{Op, Status};
@@ -213,4 +213,37 @@ fn a_list_begun_with_one_goes_on_with_the_other() {
     assert_eq!(next::<libc::passwd>(&walk, 512), line("rosa", 5008));
     assert_eq!(next::<libc::passwd>(&walk, 512), end());
     assert_eq!(world.asked(), 1);
+}
+
+#[test]
+fn a_list_goes_on_where_it_was_while_generations_come_and_go() {
+    let world = World::answering(|_| panic!("the snapshot knows"));
+    let published = world.publishing();
+    let of = |uids: &[u32]| -> Vec<Owned> { uids.iter().map(|uid| login(&format!("u{uid}"), *uid)).collect() };
+    let walk = logins();
+    let listed = |count: usize| -> Vec<u32> {
+        let lines = (0..count).map_while(|_| next::<libc::passwd>(&walk, 512).line);
+        lines.map(|line| line.split(':').nth(2).unwrap().parse().unwrap()).collect()
+    };
+    let even: Vec<u32> = (5000..5200).step_by(2).collect();
+    let base = published.base_of(1, &of(&even), &[]);
+    published.flip(1, 0);
+    assert_eq!(listed(40), (5000..5080).step_by(2).collect::<Vec<_>>());
+    // A delta: one that comes, one that goes, one that comes where the list has been.
+    let there = |uid| Change::Login(login(&format!("u{uid}"), uid));
+    let gone = Change::NoLoginWith(5082.try_into().unwrap());
+    published.delta_of(&base, 1, [there(5001), there(5081), gone, there(5085)]);
+    published.flip(1, 1);
+    assert_eq!(listed(4), [5080, 5081, 5084, 5085]);
+    // Another base, whose entries lie elsewhere.
+    let odd: Vec<u32> = (5003..5200).step_by(2).collect();
+    published.base_of(2, &of(&odd), &[]);
+    published.flip(2, 0);
+    assert_eq!(listed(2), [5087, 5089]);
+    // The first again, and in a child that was forked while another thread held the list.
+    published.flip(1, 0);
+    assert_eq!(listed(2), [5090, 5092]);
+    walk.held_by_another_process();
+    assert_eq!(listed(2), [5094, 5096]);
+    assert_eq!(listed(1000), (5098..5200).step_by(2).collect::<Vec<_>>());
 }

@@ -3,7 +3,7 @@
 use super::Answer;
 use super::hash::Key;
 use super::layout::{Defect, FileKind, Header, Section};
-use super::pair::Snapshot;
+use super::pair::{Snapshot, Spots};
 use super::view::{ENTRY_HEAD, Group, Kind, Login, Lookup, View, skip_entry, split_entry};
 use super::write::{Meta, Tombstones, WriteError, Writer};
 use crate::id::{GroupId, UserId};
@@ -238,9 +238,9 @@ pub fn fold<W: Read + Write + Seek>(
 ) -> Result<(W, Header), WriteError> {
     let damaged = || std::io::Error::new(std::io::ErrorKind::InvalidData, "the snapshot to be folded is damaged");
     let mut writer = Writer::new(file, meta)?;
-    let mut after = 0;
+    let (mut after, mut spots) = (0, Spots::NOWHERE);
     loop {
-        match old.login_after(after) {
+        match old.next_login(after, &mut spots) {
             Answer::Found(login) => {
                 writer.login(login.record, login.packed_gids().ok_or_else(damaged)?)?;
                 after = login.id();
@@ -249,9 +249,9 @@ pub fn fold<W: Read + Write + Seek>(
             Answer::Unusable => return Err(damaged().into()),
         }
     }
-    after = 0;
+    (after, spots) = (0, Spots::NOWHERE);
     loop {
-        match old.group_after(after) {
+        match old.next_group(after, &mut spots) {
             Answer::Found(group) => {
                 writer.group(group.record)?;
                 after = group.id();

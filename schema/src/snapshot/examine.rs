@@ -7,7 +7,7 @@ use super::Answer;
 use super::hash::{Checksum, Key};
 use super::layout::{BUCKET, Defect, FREE, FileKind, GONE, HEADER, Header, STRIDE, STRIDE_ENTRY, Section, UNIT};
 use super::pair::Snapshot;
-use super::view::{Group, Kind, Login, Lookup, View, skip_entry, split_entry};
+use super::view::{Group, Kind, Login, Lookup, Spot, View, skip_entry, split_entry};
 use crate::name;
 
 /// So many faults of a file are told: the first few say what happened, and a lost page causes thousands.
@@ -221,7 +221,7 @@ fn area<'a, K: Kind<'a> + PartialEq>(
                 faults.add(Defect::Index, Some(table), || label(&entry) + " in the stride table");
             }
         }
-        if view.next::<K>(entry.id().saturating_sub(1)) != Lookup::Here(entry) {
+        if view.next::<K>(entry.id().saturating_sub(1), &mut { Spot::NOWHERE }) != Lookup::Here(entry) {
             faults.add(Defect::Index, Some(at), || label(&entry) + ", in the list");
         }
         last = entry.id();

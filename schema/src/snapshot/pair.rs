@@ -5,8 +5,8 @@
 
 use super::Answer;
 use super::hash::Hash;
-use super::layout::{Defect, Header};
-use super::view::{Group, Kind, Login, Lookup, View};
+use super::layout::{Defect, Header, Section};
+use super::view::{Group, Kind, Login, Lookup, Spot, View};
 use crate::name::MAX_LEN;
 use crate::packed::Gids;
 
@@ -15,6 +15,18 @@ use crate::packed::Gids;
 pub struct Snapshot<'a> {
     base: View<'a>,
     delta: Option<View<'a>>,
+}
+
+/// Where a list last was in the files of a generation, so that its next entry is a step away. Of other files it is not believed, so it may be kept across generations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spots {
+    base: Spot,
+    delta: Spot,
+}
+
+impl Spots {
+    /// Nothing was listed yet.
+    pub const NOWHERE: Self = Self { base: Spot::NOWHERE, delta: Spot::NOWHERE };
 }
 
 impl<'a> Snapshot<'a> {
@@ -102,18 +114,30 @@ impl<'a> Snapshot<'a> {
         self.by_id(gid)
     }
 
-    /// The login with the lowest uid above `after` (`getpwent`). [`Answer::Absent`]: that was the last.
+    /// The login with the lowest uid above `after`. [`Answer::Absent`]: that was the last.
     #[must_use]
-    #[inline(never)]
     pub fn login_after(&self, after: u32) -> Answer<Login<'a>> {
-        self.after(after)
+        self.next_login(after, &mut { Spots::NOWHERE })
     }
 
-    /// The group with the lowest gid above `after` (`getgrent`).
+    /// The group with the lowest gid above `after`. [`Answer::Absent`]: that was the last.
+    #[must_use]
+    pub fn group_after(&self, after: u32) -> Answer<Group<'a>> {
+        self.next_group(after, &mut { Spots::NOWHERE })
+    }
+
+    /// As [`Self::login_after`], for who asks for one after the other (`getpwent`).
     #[must_use]
     #[inline(never)]
-    pub fn group_after(&self, after: u32) -> Answer<Group<'a>> {
-        self.after(after)
+    pub fn next_login(&self, after: u32, spots: &mut Spots) -> Answer<Login<'a>> {
+        self.next(after, spots)
+    }
+
+    /// As [`Self::group_after`], for who asks for one after the other (`getgrent`).
+    #[must_use]
+    #[inline(never)]
+    pub fn next_group(&self, after: u32, spots: &mut Spots) -> Answer<Group<'a>> {
+        self.next(after, spots)
     }
 
     #[inline(always)]
@@ -160,41 +184,56 @@ impl<'a> Snapshot<'a> {
         }
     }
 
-    fn after<K: Kind<'a>>(&self, after: u32) -> Answer<K> {
-        let in_delta = match self.delta.map_or(Lookup::Nothing, |delta| delta.next::<K>(after)) {
-            Lookup::Here(entry) => Some(entry),
-            Lookup::Nothing => None,
-            Lookup::Gone | Lookup::Damaged => return Answer::Unusable,
-        };
-        let mut from = after;
-        let in_base = loop {
-            match self.base.next::<K>(from) {
-                Lookup::Here(entry) => match self.shadowed::<K>(entry.id()) {
-                    Some(false) => break Some(entry),
-                    // Ids rise, so this ends.
-                    Some(true) => from = entry.id(),
-                    None => return Answer::Unusable,
-                },
-                Lookup::Nothing => break None,
-                Lookup::Gone | Lookup::Damaged => return Answer::Unusable,
-            }
-        };
-        match (in_base, in_delta) {
-            (Some(base), Some(delta)) => Answer::Found(if base.id() < delta.id() { base } else { delta }),
-            (Some(entry), None) | (None, Some(entry)) => Answer::Found(entry),
-            (None, None) => Answer::Absent,
+    #[inline(always)]
+    fn next<K: Kind<'a>>(&self, after: u32, spots: &mut Spots) -> Answer<K> {
+        let (view, found) = self.find_next(K::AREA, K::STRIDES, K::IDS, after, spots);
+        match view.read(found) {
+            Lookup::Here(entry) => Answer::Found(entry),
+            Lookup::Nothing => Answer::Absent,
+            Lookup::Gone | Lookup::Damaged => Answer::Unusable,
         }
     }
 
-    /// Whether the delta has another opinion about an id of the base.
-    fn shadowed<K: Kind<'a>>(&self, id: u32) -> Option<bool> {
-        let Some(delta) = &self.delta else {
-            return Some(false);
-        };
-        match delta.by_id::<K>(id, delta.header().key.id(id)) {
-            Lookup::Here(_) | Lookup::Gone => Some(true),
-            Lookup::Nothing => Some(false),
-            Lookup::Damaged => None,
+    /// Where the next one is. One function for logins and groups.
+    #[inline(never)]
+    fn find_next(
+        &self,
+        area: Section,
+        strides: Section,
+        ids: Section,
+        after: u32,
+        spots: &mut Spots,
+    ) -> (&View<'a>, Lookup<u32>) {
+        let mut in_delta = None;
+        if let Some(delta) = &self.delta {
+            match delta.find_after(area, strides, after, &mut spots.delta) {
+                Lookup::Here(found) => in_delta = Some((delta, found)),
+                Lookup::Nothing => {}
+                Lookup::Gone | Lookup::Damaged => return (delta, Lookup::Damaged),
+            }
+        }
+        let mut from = after;
+        loop {
+            let in_base = match self.base.find_after(area, strides, from, &mut spots.base) {
+                Lookup::Here(found) => Some(found),
+                Lookup::Nothing => None,
+                Lookup::Gone | Lookup::Damaged => return (&self.base, Lookup::Damaged),
+            };
+            let (id, reference) = match (in_base, in_delta) {
+                (None, None) => return (&self.base, Lookup::Nothing),
+                (Some((id, _)), Some((delta, (other, reference)))) if other <= id => {
+                    return (delta, Lookup::Here(reference));
+                }
+                (None, Some((delta, (_, reference)))) => return (delta, Lookup::Here(reference)),
+                (Some(found), _) => found,
+            };
+            // Whether the delta has another opinion about it.
+            match self.delta.map(|delta| delta.find_id_in(ids, delta.header().key.id(id))) {
+                None | Some(Lookup::Nothing) => return (&self.base, Lookup::Here(reference)),
+                // Ids rise, so this ends.
+                Some(Lookup::Here(_) | Lookup::Gone) => from = id,
+                Some(Lookup::Damaged) => return (&self.base, Lookup::Damaged),
+            }
         }
     }
 }

@@ -14,6 +14,7 @@
 use super::hash::Hash;
 use super::layout::{BUCKET, FREE, GONE, Header, PROBES, STRIDE, STRIDE_ENTRY, Section, Span, UNIT};
 use crate::bytes::equal_words;
+use crate::id::is_usable;
 use crate::packed::{Gids, GroupHead, PasswdHead};
 
 /// Bytes of an entry before its record.
@@ -61,6 +62,20 @@ pub enum Lookup<T> {
     Nothing,
     /// The file is damaged.
     Damaged,
+}
+
+/// Where a list last was in a file: at the entry before the one that it gave. Only a hint: what is there is checked like all else, and of another file it is not
+/// believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spot {
+    /// [`View::mark`]
+    file: u64,
+    reference: u32,
+}
+
+impl Spot {
+    /// At no place. No entry has this reference.
+    pub const NOWHERE: Self = Self { file: 0, reference: 0 };
 }
 
 /// What an area holds: logins or groups.
@@ -234,7 +249,7 @@ impl<'a> View<'a> {
     }
 
     #[inline(never)]
-    fn find_id_in(&self, index: Section, hash: Hash) -> Lookup<u32> {
+    pub(super) fn find_id_in(&self, index: Section, hash: Hash) -> Lookup<u32> {
         self.probe(index, hash, |reference| if reference == GONE { Lookup::Gone } else { Lookup::Here(reference) })
     }
 
@@ -262,26 +277,79 @@ impl<'a> View<'a> {
         }
     }
 
-    /// The first entry with an id above `after`. [`Lookup::Nothing`]: there is none.
+    /// The first entry with an id above `after`. [`Lookup::Nothing`]: there is none. Where the list was here when it was last asked, that is one step; else it is looked
+    /// for.
     #[must_use]
-    pub fn next<K: Kind<'a>>(&self, after: u32) -> Lookup<K> {
-        let Some(mut rest) = self.area_near::<K>(after) else {
-            return Lookup::Damaged;
-        };
-        // The stride table has brought us to at most this many entries before it.
-        for _ in 0..=STRIDE {
-            if rest.is_empty() {
-                return Lookup::Nothing;
+    #[inline(always)]
+    pub fn next<K: Kind<'a>>(&self, after: u32, spot: &mut Spot) -> Lookup<K> {
+        self.read(match self.find_after(K::AREA, K::STRIDES, after, spot) {
+            Lookup::Here((_, reference)) => Lookup::Here(reference),
+            Lookup::Nothing => Lookup::Nothing,
+            Lookup::Gone | Lookup::Damaged => Lookup::Damaged,
+        })
+    }
+
+    /// Its id, and a reference to what is still to be [read](Self::read). One function for logins and groups.
+    #[inline(never)]
+    pub(super) fn find_after(
+        &self,
+        area: Section,
+        strides: Section,
+        after: u32,
+        spot: &mut Spot,
+    ) -> Lookup<(u32, u32)> {
+        let known = if spot.file == self.mark() { self.at(area, spot.reference) } else { None };
+        let mut looked_for = known.is_none();
+        let mut rest = known;
+        loop {
+            if looked_for {
+                rest = self.area_near(area, strides, after);
             }
-            let (Some(entry), Some(next)) = (K::parse(rest), skip_entry(rest)) else {
+            let Some(rest) = rest else {
                 return Lookup::Damaged;
             };
-            if entry.id() > after {
-                return Lookup::Here(entry);
+            match self.step(self.header.span(area), rest, after, spot) {
+                Some((found, passed)) if passed || looked_for => return found,
+                None if looked_for => return Lookup::Damaged,
+                // The spot did not lie before it.
+                _ => looked_for = true,
             }
+        }
+    }
+
+    /// The same from an entry on that lies before it, and whether one does; of what lies before it only the ids are looked at. `None`: damaged, or too far away.
+    #[inline(always)]
+    fn step(&self, span: Span, mut rest: &'a [u8], after: u32, spot: &mut Spot) -> Option<(Lookup<(u32, u32)>, bool)> {
+        // As small as the references in the file, which its writer has kept below 2³².
+        let reference = |rest: &[u8]| (span.end().wrapping_sub(rest.len()) / UNIT) as u32;
+        let mut passed = None;
+        // The stride table brings us to at most this many entries before it.
+        for _ in 0..=STRIDE {
+            if rest.is_empty() {
+                return Some((Lookup::Nothing, passed.is_some()));
+            }
+            let next = skip_entry(rest)?;
+            let id = u32::from_le_bytes(*rest.get(ENTRY_HEAD..)?.first_chunk()?);
+            if !is_usable(id) {
+                return None;
+            }
+            if id > after {
+                if let Some(passed) = passed {
+                    *spot = Spot { file: self.mark(), reference: passed };
+                }
+                return Some((Lookup::Here((id, reference(rest))), passed.is_some()));
+            }
+            passed = Some(reference(rest));
             rest = next;
         }
-        Lookup::Damaged
+        None
+    }
+
+    /// What tells this file from every other: its random identity and its numbers.
+    #[inline(always)]
+    fn mark(&self) -> u64 {
+        let identity = self.header.identity.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+        identity ^ self.header.pair.word()
     }
 
     /// All entries of a sort in order of id. Ends early at damage: for programs that have [verified](super::verify) the file.
@@ -397,13 +465,13 @@ impl<'a> View<'a> {
     }
 
     /// The area from the last entry on that the stride table names with an id of at most `after`.
-    fn area_near<K: Kind<'a>>(&self, after: u32) -> Option<&'a [u8]> {
-        let (table, _) = self.section(K::STRIDES)?.as_chunks::<STRIDE_ENTRY>();
+    fn area_near(&self, area: Section, strides: Section, after: u32) -> Option<&'a [u8]> {
+        let (table, _) = self.section(strides)?.as_chunks::<STRIDE_ENTRY>();
         let id_of = |entry: &[u8; STRIDE_ENTRY]| u32::from_le_bytes(*entry.first_chunk::<4>().unwrap_or(&[0xff; 4]));
         let above = table.partition_point(|entry| id_of(entry) <= after);
         match above.checked_sub(1).and_then(|last| table.get(last)) {
-            Some(entry) => self.at(K::AREA, u32::from_le_bytes(*entry.last_chunk::<4>()?)),
-            None => self.section(K::AREA),
+            Some(entry) => self.at(area, u32::from_le_bytes(*entry.last_chunk::<4>()?)),
+            None => self.section(area),
         }
     }
 }
