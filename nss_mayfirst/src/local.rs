@@ -130,7 +130,7 @@ pub(crate) fn filter() -> &'static filter::Filter {
 pub(crate) use crate::testing::filter;
 
 fn open(accounts: Accounts) -> Result<sys::Fd, Errno> {
-    with_path(accounts, sys::open_to_read)
+    with_path(accounts, |path| sys::open_to_read(path, sys::Link::Followed))
 }
 
 #[cfg(not(test))]

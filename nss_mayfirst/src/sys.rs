@@ -353,7 +353,7 @@ impl Stamp {
     }
 
     pub(crate) fn of_path(path: &CStr) -> Result<Self, Errno> {
-        match call::stat_at(path) {
+        match call::stat_at(path, Link::Followed) {
             Ok(stat) => Ok(Self::from(&stat)),
             Err(Errno::ENOENT) => Ok(Self::NOTHING),
             Err(errno) => Err(errno),
@@ -374,9 +374,19 @@ impl Stamp {
     }
 }
 
+/// What a symbolic link at the end of a path is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Link {
+    /// The way to the file: an administrator may have put /etc/passwd elsewhere.
+    Followed,
+    /// Not the file: ELOOP. Who may write into a directory of ours must not lead every program elsewhere.
+    Refused,
+}
+
 /// Opens a file that must not make the caller wait, whatever lies there.
-pub(crate) fn open_to_read(path: &CStr) -> Result<Fd, Errno> {
-    let flags = libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY;
+pub(crate) fn open_to_read(path: &CStr, link: Link) -> Result<Fd, Errno> {
+    let no_follow = if link == Link::Refused { libc::O_NOFOLLOW } else { 0 };
+    let flags = libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY | no_follow;
     let at = path.as_ptr().expose_provenance();
     // SAFETY: a string.
     Fd::new(unsafe { call(libc::SYS_openat, [libc::AT_FDCWD as usize, at, flags as usize]) })

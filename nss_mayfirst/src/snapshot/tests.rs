@@ -88,6 +88,48 @@ fn a_pair_that_cannot_be_opened_leaves_the_one_before_and_says_so() {
 }
 
 #[test]
+fn a_link_a_pipe_or_a_directory_in_the_place_of_a_file_is_no_snapshot() {
+    for name in ["control", "base.1", "delta.1.1"] {
+        let published = Published::new();
+        let base = published.base(1);
+        published.delta(&base, 1);
+        published.flip(1, 1);
+        let (path, aside) = (published.path.join(name), published.path.join("aside"));
+        fs::rename(&path, &aside).unwrap();
+        std::os::unix::fs::symlink(&aside, &path).unwrap();
+        assert_eq!(uid_of_ana(published.reader()), Read::Nothing, "{name} is a link to the file");
+        fs::remove_file(&path).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        assert_eq!(uid_of_ana(published.reader()), Read::Nothing, "{name} is a pipe that nobody writes to");
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert_eq!(uid_of_ana(published.reader()), Read::Nothing, "{name} is a directory");
+        fs::remove_dir(&path).unwrap();
+        fs::rename(&aside, &path).unwrap();
+        assert_eq!(uid_of_ana(published.reader()), Read::Current(6001), "{name} is what it was");
+    }
+}
+
+#[test]
+fn a_link_to_the_page_that_is_mapped_is_another_one() {
+    let published = Published::new();
+    let reader = published.reader();
+    published.base(1);
+    published.flip(1, 0);
+    assert_eq!(uid_of_ana(reader), Read::Current(5001));
+    let (path, aside) = (published.path.join("control"), published.path.join("aside"));
+    fs::rename(&path, &aside).unwrap();
+    std::os::unix::fs::symlink(&aside, &path).unwrap();
+    store(&published.control, HEARTBEAT, (crate::sys::coarse_ms() / 1000).wrapping_sub(31));
+    next_second(reader);
+    assert_eq!(
+        uid_of_ana(reader),
+        Read::Behind(5001),
+        "what was true is better than nothing, and the socket better than that"
+    );
+}
+
+#[test]
 fn removed_files_go_on_answering_who_has_mapped_them() {
     let published = Published::new();
     let reader = published.reader();

@@ -7,7 +7,7 @@
 
 use core::ffi::{CStr, c_long};
 
-use super::{Errno, Fd};
+use super::{Errno, Fd, Link};
 
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("the kernel's struct stat and timespec are taken for libc's, which is so where a long has 64 bits");
@@ -68,9 +68,10 @@ pub(super) fn stat_of(file: &Fd) -> Result<libc::stat, Errno> {
     stat(file.number(), c"", libc::AT_EMPTY_PATH as usize)
 }
 
-/// stat(2).
-pub(super) fn stat_at(path: &CStr) -> Result<libc::stat, Errno> {
-    stat(libc::AT_FDCWD as usize, path, 0)
+/// stat(2), or lstat(2).
+pub(super) fn stat_at(path: &CStr, link: Link) -> Result<libc::stat, Errno> {
+    let flags = if link == Link::Refused { libc::AT_SYMLINK_NOFOLLOW } else { 0 };
+    stat(libc::AT_FDCWD as usize, path, flags as usize)
 }
 
 fn stat(from: usize, path: &CStr, flags: usize) -> Result<libc::stat, Errno> {

@@ -5,7 +5,7 @@ use core::ptr::NonNull;
 use core::sync::atomic::AtomicU64;
 
 use super::call::{self, call};
-use super::{Errno, open_to_read};
+use super::{Errno, Link, open_to_read};
 
 /// A whole file, mapped read-only. The descriptor is closed at once.
 ///
@@ -24,9 +24,9 @@ unsafe impl Send for Mapping {}
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
-    /// Maps a regular file that is not empty.
+    /// Maps a regular file that is not empty; a link to one is none.
     pub(crate) fn open(path: &CStr) -> Result<Self, Errno> {
-        let fd = open_to_read(path)?;
+        let fd = open_to_read(path, Link::Refused)?;
         let stat = call::stat_of(&fd)?;
         let len = usize::try_from(stat.st_size).unwrap_or(0);
         if len == 0 || stat.st_mode & libc::S_IFMT != libc::S_IFREG {
@@ -74,9 +74,9 @@ impl Mapping {
         self.len
     }
 
-    /// Whether a path leads to this very file. `None`: it cannot be seen.
+    /// Whether this very file, not a link to it, is at a path. `None`: it cannot be seen.
     pub(crate) fn is_at(&self, path: &CStr) -> Option<bool> {
-        call::stat_at(path).ok().map(|stat| (stat.st_dev, stat.st_ino) == self.file)
+        call::stat_at(path, Link::Refused).ok().map(|stat| (stat.st_dev, stat.st_ino) == self.file)
     }
 
     /// Gives the memory back.
