@@ -3,6 +3,7 @@
 pub mod fleet;
 pub mod ldap;
 pub mod mysql;
+pub(crate) mod secret;
 pub mod servers;
 pub(crate) mod sql;
 pub mod sqlite;

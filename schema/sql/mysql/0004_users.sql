@@ -1,4 +1,4 @@
--- Who may do what, with no more than that. The accounts are made locked; give each its password and unlock it (docs/directory.md):
+-- Who may do what, with no more than that. The accounts are made locked; give each its password and unlock it (docs/mysql.md):
 --     ALTER USER 'identityd'@'%' IDENTIFIED BY '…' REQUIRE SSL ACCOUNT UNLOCK;
 -- None but identity_admin reads a password hash; identity_authentication gets one at a time, by name.
 

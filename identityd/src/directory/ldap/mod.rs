@@ -32,7 +32,6 @@ mod poll;
 mod pool;
 mod position;
 mod referral;
-mod secret;
 mod stock;
 mod sync;
 

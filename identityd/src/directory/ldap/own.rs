@@ -4,15 +4,16 @@
 //! half a minute to a minute, or until the file of the password is another one.
 
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use schema::wire::message::Secret;
 use tokio::time::Instant;
 
 use super::client::{Identity, LdapFailure};
-use super::secret;
 use crate::config::{LdapConfig, LdapSasl};
+use crate::directory::secret;
 
 /// The shortest pause after a refusal; the longest is twice that, so that hosts do not come back together.
 const PAUSE: Duration = Duration::from_secs(30);
@@ -40,6 +41,10 @@ struct Refused {
     reason: String,
 }
 
+fn password(file: &Path) -> Result<Secret, String> {
+    secret::read(file).map(|password| Secret::new(password.as_bytes().to_vec()))
+}
+
 /// Tells one state of a file from another.
 type Stamp = (u64, u64, i64, i64, u64);
 
@@ -55,7 +60,7 @@ impl Own {
         };
         let by_socket = if admin { file.is_none() } else { config.sasl == LdapSasl::External };
         let identity = match &file {
-            Some(path) => Identity::Simple(name.clone(), secret::read(path)?),
+            Some(path) => Identity::Simple(name.clone(), password(path)?),
             None if by_socket => Identity::External,
             None => Identity::Anonymous,
         };
@@ -120,7 +125,7 @@ impl Own {
     fn read_again(&self, state: &mut State) {
         let Some(path) = &self.file else { return };
         state.stamp = self.stamp();
-        match secret::read(path) {
+        match password(path) {
             Ok(password) => {
                 tracing::info!(file = %path.display(), "the password of identityd's own account has changed: it is tried at once");
                 state.identity = Arc::new(Identity::Simple(self.name.clone(), password));

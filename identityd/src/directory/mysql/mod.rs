@@ -12,7 +12,6 @@ mod noticed;
 pub(crate) mod queries;
 mod reading;
 mod rows;
-mod secret;
 mod stock;
 pub mod tables;
 
@@ -30,6 +29,7 @@ use noticed::Noticed;
 use queries::{FeedQueries, Queries, Query, Value};
 
 use super::DirectoryError;
+use super::secret;
 use super::servers::{Fault, Servers};
 use super::sql::Columns;
 use crate::config::{Address, MysqlConfig};

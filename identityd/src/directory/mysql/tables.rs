@@ -7,9 +7,9 @@ use sqlx::{ConnectOptions, Row};
 
 use super::migrate::{self, Applied, MIGRATIONS};
 use super::node::options;
-use super::{secret, translate};
+use super::translate;
 use crate::config::{Address, MysqlConfig};
-use crate::directory::DirectoryError;
+use crate::directory::{DirectoryError, secret};
 
 pub use super::migrate::script;
 
