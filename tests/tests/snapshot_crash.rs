@@ -36,6 +36,8 @@ fn is_published(mosh: &Mosh) {
 fn a_daemon_that_is_killed_again_and_again_ends_with_what_the_directory_says() {
     let mosh = boot!(Mosh::builder().login(Login::new("ana")));
     is_published(&mosh);
+    // Another name is a removal, and this writer gives many.
+    mosh.configure("snapshot", "max_removed = 100");
     mosh.write("/writer.py", WRITER);
     mosh.background(
         "setpriv --reuid=identityd --regid=identityd --clear-groups python3 /writer.py 300 && touch /tmp/written",

@@ -326,11 +326,16 @@ impl Cache {
         self.meters.invalidated(keys.len() as u64);
     }
 
-    /// Drops everything: the feed cannot say what has changed.
-    pub async fn flush(&self) {
+    /// What is kept elsewhere may have changed while nobody listened.
+    pub async fn doubt(&self) {
         if let Some(witness) = self.witness.get() {
             witness.doubt().await;
         }
+    }
+
+    /// Drops everything: the feed cannot say what has changed.
+    pub async fn flush(&self) {
+        self.doubt().await;
         let mut flights = self.flights.lock().await;
         flights.clear();
         self.kept.invalidate_all();

@@ -340,7 +340,7 @@ impl Follower {
         let same = same && (self.identity == identity || self.identity.is_none()) && generation >= applied;
         if !known {
             // What has changed since an earlier life of ours nobody says. Before anybody is told that it answers: what was kept of it must not be used.
-            self.cache.flush().await;
+            self.cache.doubt().await;
         }
         source.set(Some(directory));
         if known && !same {

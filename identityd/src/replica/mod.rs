@@ -220,10 +220,13 @@ impl Replica {
 
     /// Makes a load what is published, with what `ask` brought of the changes since. Where little differs only that is published.
     pub async fn finish(self: &Arc<Self>, loaded: Loaded, since: Vec<Entry>, mark: Mark, limits: Limits) -> Outcome {
-        let (mut vanished, mut accepted) = (Vec::new(), false);
+        let mut vanished = Vec::new();
         if let (Some(difference), Some(published)) = (&loaded.difference, self.published()) {
             let removed = self.state().not_accepted(&difference.removed);
-            accepted = removed != difference.removed;
+            if removed != difference.removed {
+                // What an administrator has let go does not count, and neither does what went before: more that has gone meanwhile is judged anew.
+                self.note(Window::forgive).await;
+            }
             let window = self.slide(&published, limits).clone();
             if window.is_too_much(removed.count(), limits) {
                 self.state().hold(&difference.removed, &window, &published);
@@ -244,13 +247,7 @@ impl Replica {
                 vanished.extend(removed_since);
             }
         }
-        self.note(|window| {
-            if accepted {
-                window.forgive();
-            }
-            window.count(window::now(), vanished);
-        })
-        .await;
+        self.note(|window| window.count(window::now(), vanished)).await;
         let done = match loaded.difference.and_then(Difference::changes) {
             Some(mut changes) => {
                 changes.extend(since);

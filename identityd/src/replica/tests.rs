@@ -173,6 +173,19 @@ async fn logins_that_are_removed_one_by_one_wait_for_an_administrator_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_removed_while_an_administrator_agrees_does_not_hold_it_up() {
+    let world = a_cooperative().await;
+    assert_eq!(removed_one_by_one(&world, 5000..5500).await, 50);
+    // The script goes on.
+    for uid in 5051..5061 {
+        world.directory.logins.lock().unwrap().remove(&uid);
+    }
+    world.host.accept_removal().unwrap();
+    until("both are gone", || uid(&world, "member5050").is_none() && uid(&world, "member5060").is_none()).await;
+    assert!(replica(&world).facts().held.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn while_a_removal_is_held_back_additions_and_locks_go_on() {
     let world = a_cooperative().await;
     {
