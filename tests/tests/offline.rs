@@ -43,7 +43,8 @@ fn take_away(mosh: &Mosh) {
 }
 
 fn bring_back(mosh: &Mosh) {
-    mosh.sh(&format!("mv /away/* {STATE}/")).success();
+    // The file last: identityd opens it at once, and without its log it would be an older directory.
+    mosh.sh(&format!("mv /away/directory.db-* {STATE}/; mv /away/directory.db {STATE}/")).success();
     mosh.wait_until("it is well", SOON, |mosh| health(mosh) == "ok");
 }
 
