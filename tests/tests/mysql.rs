@@ -381,6 +381,9 @@ fn a_server_that_is_killed_stalled_or_back_is_passed_over() {
     back(&mosh, primary, &mut ask, "the primary stopped, the nearest back", MariaDb::pause, MariaDb::resume);
     replica.kill();
     ask("the nearest killed");
+    let status = mosh.identityctl(["status"]).success();
+    assert!(status.stdout.contains("directory.servers (2)"), "{status}");
+    assert!(status.stdout.contains("does not serve, others do"), "{status}");
     replica.start();
     replica.try_sql("SET GLOBAL read_only = 1");
     back(

@@ -20,6 +20,8 @@ use crate::snapshot::{self, PublishError, SnapshotFile};
 
 /// For one page. A directory that says nothing for so long says nothing more.
 const PAGE_WAIT: Duration = Duration::from_secs(60);
+/// Before the first page. One in LDAP has to be read whole before it can be sorted (15 s for 100,000 logins, and more on a busy machine), and notices itself when its server stops.
+const OPEN_WAIT: Duration = Duration::from_secs(900);
 /// Between two lines of the log.
 const TELL: Duration = Duration::from_secs(3);
 /// Pages read ahead: reading, judging and writing go on at the same time.
@@ -127,13 +129,15 @@ impl Replica {
         let (done, place) = oneshot::channel();
         self.send(Command::StartLoad { done })?;
         let place = place.blocking_recv().map_err(|_| super::ended())??;
-        let opening = async { tokio::time::timeout(PAGE_WAIT, directory.stock()).await.map_err(|_| silent())? };
+        let opening =
+            async { tokio::time::timeout(OPEN_WAIT, directory.stock()).await.map_err(|_| silent(OPEN_WAIT))? };
         let mut stock = runtime.block_on(opening)?;
         let (generation, expected) = (stock.generation(), stock.expected());
         let (send, mut pages) = mpsc::channel::<Result<Page, DirectoryError>>(AHEAD);
         let reader = runtime.spawn(async move {
             loop {
-                let page = tokio::time::timeout(PAGE_WAIT, stock.logins()).await.unwrap_or_else(|_| Err(silent()));
+                let page =
+                    tokio::time::timeout(PAGE_WAIT, stock.logins()).await.unwrap_or_else(|_| Err(silent(PAGE_WAIT)));
                 let (last, failed) = (page.as_ref().is_ok_and(Vec::is_empty), page.is_err());
                 if last {
                     break;
@@ -143,7 +147,8 @@ impl Replica {
                 }
             }
             loop {
-                let page = tokio::time::timeout(PAGE_WAIT, stock.groups()).await.unwrap_or_else(|_| Err(silent()));
+                let page =
+                    tokio::time::timeout(PAGE_WAIT, stock.groups()).await.unwrap_or_else(|_| Err(silent(PAGE_WAIT)));
                 let end = page.as_ref().map_or(true, Vec::is_empty);
                 if send.send(page.map(Page::Groups)).await.is_err() || end {
                     return;
@@ -182,7 +187,7 @@ impl Replica {
                 }
             }
             // The reader ends with an empty page; without it, it has died.
-            if filling.complete { Ok(()) } else { Err(filling.fail(silent())) }
+            if filling.complete { Ok(()) } else { Err(filling.fail(silent(PAGE_WAIT))) }
         });
         reader.abort();
         let Filling { quarantined, failed, read, .. } = filling;
@@ -316,9 +321,9 @@ fn taken(name: &str, what: &str) -> String {
     format!("another {what} with a lower id has the name {name}; rename one of the two in the directory")
 }
 
-fn silent() -> DirectoryError {
+fn silent(waited: Duration) -> DirectoryError {
     DirectoryError::Unavailable {
         directory: "being read as a whole".into(),
-        reason: format!("no answer within {} s", PAGE_WAIT.as_secs()),
+        reason: format!("no answer within {} s", waited.as_secs()),
     }
 }

@@ -328,7 +328,7 @@ impl LdapDirectory {
                 }
                 let Some(member) = self.entry_at(&name).await? else { continue };
                 match node::of(&self.map, &member, node::uuid_of(&member)) {
-                    Some(node::Node::Login(login)) => drop(all.insert(login.name.into())),
+                    Some(node::Node::Login(login)) => drop(all.insert(login.name.to_string())),
                     Some(node::Node::Group(_)) if level < self.map.0.nesting => {
                         all.extend(self.listed_names(&member));
                         next.extend(self.listed_dns(&member));

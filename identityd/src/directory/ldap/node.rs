@@ -30,7 +30,7 @@ pub(super) fn login(map: &Map, entry: &RawEntry, uuid: Uuid) -> Option<Node> {
     let capabilities = map.capabilities(entry, &BTreeSet::new()).unwrap_or_default();
     Some(Node::Login(LoginNode {
         uuid,
-        name: map.login_name(entry).into(),
+        name: map.login_name(entry).as_str().into(),
         uid: map.uid(entry),
         dn: dn::key(&entry.dn),
         seniority: map.seniority(entry),
@@ -49,7 +49,7 @@ pub(super) fn group(map: &Map, entry: &RawEntry, uuid: Uuid) -> Option<Node> {
     let text = |value: &Vec<u8>| String::from_utf8_lossy(value).into_owned();
     Some(Node::Group(GroupNode {
         uuid,
-        name: map.group_name(entry).into(),
+        name: map.group_name(entry).as_str().into(),
         gid: map.gid(entry),
         dn: dn::key(&entry.dn),
         seniority: map.seniority(entry),

@@ -23,6 +23,8 @@ const PAUSE: Duration = Duration::from_secs(30);
 pub(super) struct Own {
     name: String,
     file: Option<PathBuf>,
+    /// Of identityctl, which does not wait.
+    admin: bool,
     state: Mutex<State>,
 }
 
@@ -67,6 +69,7 @@ impl Own {
         let own = Self {
             name,
             file,
+            admin,
             state: Mutex::new(State {
                 identity: Arc::new(identity),
                 stamp: None,
@@ -110,11 +113,17 @@ impl Own {
             (name, _) => name.as_str(),
         }
         .to_owned();
-        let remedy = match &self.file {
-            Some(file) => format!("correct the password in {}: it is read again when it changes", file.display()),
-            None => "see its olcAuthzRegexp and olcAccess".into(),
+        let remedy = match (&self.file, self.admin) {
+            (Some(file), true) => format!("correct the password in {}", file.display()),
+            (Some(file), false) => {
+                format!(
+                    "correct the password in {}: it is read again when it changes, and tried again within a minute",
+                    file.display()
+                )
+            }
+            (None, _) => "see its olcAuthzRegexp and olcAccess".into(),
         };
-        let reason = format!("{url} does not let in {whom}: {failure}; {remedy}, and tried again within a minute");
+        let reason = format!("{url} does not let in {whom}: {failure}; {remedy}");
         if let Some(place) = self.locked().refused.get_mut(server) {
             *place = Some(Refused { until: now + pause(), reason: reason.clone() });
         }

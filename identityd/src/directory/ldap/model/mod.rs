@@ -2,10 +2,12 @@
 //!
 //! Some 150 bytes a login and 200 a group with a few members, as computed; `docs/decisions.md` has what was measured. Everything else of an entry is asked for when it is needed.
 
+mod name;
 mod table;
 
 use std::collections::{BTreeSet, HashSet};
 
+pub(super) use self::name::Name;
 use self::table::{Listing, Place, Table, hash};
 use super::dn::DnKey;
 use super::map::Seniority;
@@ -20,7 +22,7 @@ pub(super) struct Uuid(pub(super) [u8; 16]);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct LoginNode {
     pub(super) uuid: Uuid,
-    pub(super) name: Box<str>,
+    pub(super) name: Name,
     pub(super) uid: i64,
     pub(super) dn: DnKey,
     pub(super) seniority: Seniority,
@@ -34,7 +36,7 @@ pub(super) struct LoginNode {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct GroupNode {
     pub(super) uuid: Uuid,
-    pub(super) name: Box<str>,
+    pub(super) name: Name,
     pub(super) gid: i64,
     pub(super) dn: DnKey,
     pub(super) seniority: Seniority,
@@ -281,7 +283,7 @@ impl Model {
     fn touch_login(&self, uuid: Uuid, moved: bool, touched: &mut Touched) {
         let Some(login) = self.logins.get(uuid) else { return };
         for other in self.logins.named(&login.name).chain(self.logins.numbered(login.uid)) {
-            touched.insert((TouchedKind::Login, other.name.clone(), clamp(other.uid)));
+            touched.insert((TouchedKind::Login, other.name.boxed(), clamp(other.uid)));
         }
         if !moved {
             return;
@@ -299,7 +301,7 @@ impl Model {
             return BTreeSet::new();
         };
         for other in self.groups.named(&group.name).chain(self.groups.numbered(group.gid)) {
-            touched.insert((TouchedKind::Group, other.name.clone(), clamp(other.gid)));
+            touched.insert((TouchedKind::Group, other.name.boxed(), clamp(other.gid)));
         }
         self.touch_upwards(place, touched);
         self.expand_at(place)
@@ -308,7 +310,7 @@ impl Model {
     fn touch_upwards(&self, place: Place, touched: &mut Touched) {
         for group in self.upwards([place].into()) {
             if let Some(group) = self.groups.at(group) {
-                touched.insert((TouchedKind::Group, group.name.clone(), clamp(group.gid)));
+                touched.insert((TouchedKind::Group, group.name.boxed(), clamp(group.gid)));
             }
         }
     }
@@ -316,7 +318,7 @@ impl Model {
     fn touch_names(&self, names: Vec<&str>, touched: &mut Touched) {
         for name in names {
             if let Some(login) = self.logins.named(name).next() {
-                touched.insert((TouchedKind::Login, login.name.clone(), clamp(login.uid)));
+                touched.insert((TouchedKind::Login, login.name.boxed(), clamp(login.uid)));
             }
         }
     }
@@ -355,7 +357,7 @@ impl Model {
                     names.extend(self.files_only().map(Box::from));
                 }
                 for dn in &group.dns {
-                    names.extend(self.logins.called(*dn).map(|(_, login)| login.name.clone()));
+                    names.extend(self.logins.called(*dn).map(|(_, login)| login.name.boxed()));
                     if level < self.nesting {
                         next.extend(
                             self.groups.called(*dn).map(|(inner, _)| inner).filter(|inner| seen.insert(*inner)),
@@ -375,7 +377,7 @@ impl Model {
     pub(super) fn members_at(&self, dns: &[DnKey]) -> BTreeSet<Box<str>> {
         let mut names = BTreeSet::new();
         for dn in dns {
-            names.extend(self.logins.called(*dn).map(|(_, login)| login.name.clone()));
+            names.extend(self.logins.called(*dn).map(|(_, login)| login.name.boxed()));
             if self.nesting > 0 {
                 names.extend(self.groups.called(*dn).flat_map(|(place, _)| self.expand_at(place)));
             }
@@ -406,7 +408,7 @@ impl Model {
         all.iter()
             .filter_map(|place| self.groups.at(*place))
             .filter(|group| self.group_conflict(&group.name, group.gid, &group.seniority).is_none())
-            .map(|group| (group.gid, group.name.clone()))
+            .map(|group| (group.gid, group.name.boxed()))
             .collect()
     }
 
