@@ -83,12 +83,17 @@ fn stat(from: usize, path: &CStr, flags: usize) -> Result<libc::stat, Errno> {
     Ok(stat)
 }
 
-/// Maps bytes: of a file to read them, or new ones of zeros to write them.
+/// How much of a file is brought in when it is mapped: what the kernel would bring in at its first use.
+const AT_ONCE: usize = 65_536;
+
+/// Maps bytes: of a file to read them, or new ones of zeros to write them. New ones and small files are there at once: bringing them in here is cheaper than an
+/// exception at their first use, or two where a page of zeros is first read and then written.
 pub(super) fn map(len: usize, file: Option<&Fd>) -> Result<*mut u8, Errno> {
     let (access, kind, from) = match file {
         Some(file) => (libc::PROT_READ, libc::MAP_SHARED, file.number()),
         None => (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, usize::MAX),
     };
+    let kind = if file.is_none() || len <= AT_ONCE { kind | libc::MAP_POPULATE } else { kind };
     // SAFETY: a new mapping where the kernel likes.
     let at = unsafe { call(libc::SYS_mmap, [0, len, access as usize, kind as usize, from, 0]) }?;
     Ok(core::ptr::with_exposed_provenance_mut(at))
