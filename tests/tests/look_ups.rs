@@ -25,11 +25,12 @@ const ALL: [(&str, &str); 16] = [
     ("id", "nsswitch"),
     ("ls", "nsswitch"),
 ];
-const OURS: [(&str, &str); 15] = [
+const OURS: [(&str, &str); 16] = [
     ("floor name", "dispatch"),
     ("floor load", "nsswitch"),
     ("load", "nsswitch"),
     ("list", "dispatch"),
+    ("files list", "dispatch"),
     ("private identityd", ""),
     ("mapped identityd", ""),
     ("seen running", "nsswitch"),

@@ -1,5 +1,6 @@
 //! What only our side has: filling the directory, starting from files or from nothing, what a publication costs.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::Mosh;
@@ -9,6 +10,8 @@ use super::peer::Peer;
 use super::setup;
 
 const DIRECTORY: &str = "/var/lib/identityd/directory.db";
+/// Where identityd publishes.
+pub(super) const SNAPSHOT: &str = "/run/identityd/snapshot";
 
 /// Fills the tables in one transaction, without the triggers, which look at each row: an import of a million logins takes minutes. One change afterwards
 /// goes through them, so that the feed has begun.
@@ -59,7 +62,17 @@ pub(super) fn start(mosh: &Mosh, peer: Peer, size: u32) {
     launch(mosh);
     if peer == Peer::Ours {
         published(mosh);
+        let kept = kept_snapshot(size);
+        if let Some(before) = &kept {
+            let _ = std::fs::remove_dir_all(before);
+        }
+        setup::keep(&mosh.outside(SNAPSHOT), kept.as_deref());
     }
+}
+
+/// What was published, for the machines of peers that this module takes turns with.
+pub(super) fn kept_snapshot(size: u32) -> Option<PathBuf> {
+    setup::kept("snapshot", size).filter(|_| size <= 100_000)
 }
 
 /// Waits until the snapshot is there, which a look-up need not: until then the socket answers.

@@ -276,7 +276,7 @@ fn ratios(page: &mut String, table: &Table, size: u32) {
         return;
     }
     page.push_str(
-        "This module at the three levels, p50 (p99); then, in dispatch, its time as a multiple of the empty module's (measured a second before, in the same \
+        "This module at the three levels, p50 (p99); then, in dispatch, its time as a multiple of the empty module's (in turns, in the same \
          machine), and how many times longer the others take.\n\n\
          | | direct | dispatch | nsswitch.conf | × empty | `files` | SSSD | nscd |\n|---|---|---|---|---|---|---|---|\n",
     );
