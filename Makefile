@@ -21,7 +21,7 @@ GENERATED := $(TARGET)/generated
 
 say = @printf '\n==> %s\n' '$(1)'
 
-.PHONY: help deps test-deps build install uninstall check unit model fuzz test storm lasting crash million fleet directories bench up down clean
+.PHONY: help deps test-deps build install uninstall check unit model fuzz sanitize test storm lasting crash million fleet directories bench up down clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -85,6 +85,16 @@ fuzz: ## feed arbitrary files, records and frames to their readers under Address
 	    CARGO_TARGET_DIR='$(TARGET)/fuzz' RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --fuzz-dir . -s address $$target '$(TARGET)/fuzz-corpus/'$$target corpus/$$target \
 	        -- -max_total_time=$(SECONDS) -print_final_stats=1 || exit 1; \
 	done
+
+# The machine's triple: build scripts are not instrumented then. Leaks are not looked for: the module keeps its mappings and its seats as long as the process lives, and the tests end their threads in the middle.
+HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+
+sanitize: ## unit tests of schema and of the NSS module, its hand-over among them, under AddressSanitizer and ThreadSanitizer (needs rust-src)
+	@test -e "$$(rustc --print sysroot)/lib/rustlib/src/rust/library/std" || { echo 'make: ThreadSanitizer needs the source of std. Run: rustup component add rust-src' >&2; exit 1; }
+	$(call say,AddressSanitizer)
+	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address ASAN_OPTIONS=detect_leaks=0 $(CARGO) test --locked -p schema -p nss_mayfirst --release --target $(HOST) --target-dir '$(TARGET)/asan'
+	$(call say,ThreadSanitizer)
+	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=thread $(CARGO) test -Zbuild-std --locked -p nss_mayfirst --release --target $(HOST) --target-dir '$(TARGET)/tsan' -- --test-threads 1
 
 # The Debian of the test machines is downloaded and unpacked while the compiler works.
 test: test-deps ## all of it: format, lints, documentation, unit tests, end-to-end tests
