@@ -131,8 +131,10 @@ impl<'a> Handle<'a> {
 
     fn say(&self, style: PamMessageStyle, message: &str) {
         if let Ok(Some(conversation)) = self.0.get_item::<Conv<'_>>() {
+            // It may repeat what a server says, and a terminal obeys controls (C0, DEL, C1).
+            let message = message.replace(|c: char| c.is_control() && c != '\n', "?");
             // A program without a way to show it loses nothing that it could act on.
-            let _ = conversation.send(style, message);
+            let _ = conversation.send(style, &message);
         }
     }
 

@@ -212,3 +212,29 @@ fn a_failed_change_is_reported_as_failed() {
     }
     walk(&mosh, "ana", "authenticate", "secret").success();
 }
+
+#[test]
+fn who_is_in_a_denied_group_stays_outside_also_where_its_gid_is_a_local_groups_or_it_is_quarantined() {
+    let mosh = boot!(
+        machine_with_loc().login(Login::new("ana").password("secret")).login(Login::new("ben").password("secret"))
+    );
+    mosh.sh("identityctl group add suspended && identityctl group add-member suspended ana").success();
+    mosh.configure("access", r#"deny_groups = ["suspended"]"#);
+    mosh.identityctl(["reload"]).success();
+    let enters = |user: &str| walk(&mosh, user, "authenticate acct_mgmt", "secret").ok();
+    assert!(!enters("ana") && enters("ben"));
+
+    let gid = mosh.sh("getent group suspended | cut -d: -f3").success().text().to_owned();
+    mosh.sh(&format!("groupadd -o -g {gid} devs")).success();
+    mosh.wait_until("the group has no number here", NO_HANG, |mosh| {
+        !mosh.run(["getent", "-s", "mayfirst", "group", "suspended"]).ok()
+    });
+    assert!(!enters("ana") && enters("ben"));
+
+    // A directory's group of a local name is quarantined: nobody knows who is in it.
+    mosh.sh("groupdel devs && echo suspended:x:990: >>/etc/group").success();
+    mosh.wait_until("the name is local", NO_HANG, |mosh| {
+        !mosh.run(["getent", "-s", "mayfirst", "group", "suspended"]).ok()
+    });
+    assert!(!enters("ana"));
+}

@@ -12,14 +12,17 @@ use crate::quarantine::QuarantineList;
 use crate::telemetry::meters;
 
 /// Questions of one lane at one time; the others wait, within their time limit. Together they are fewer than the directory's connections
-/// (`directory::sqlite`), so that a question that may go has a connection.
+/// (`directory::sqlite`), so that a question that may go has a connection; a check has one of its own, for its bind.
 /// In the order of [`Lane`].
-const LANES: [usize; 3] = [4, 2, 1];
+const LANES: [usize; 4] = [4, 2, 1, 4];
 /// After a failure the next questions fail at once for so long, instead of each waiting in turn.
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// For a write: SQLite waits 10 s for another writer and then has certainly not written (`directory::sqlite`). Below the 30 s of PAM.
 const WRITING: Duration = Duration::from_secs(15);
+/// For a password that the directory checks: it looks the entry up, connects, and has 5 s for the bind (`directory::ldap`). Below the 20 s of `[auth] deadline`, also after as long in its lane.
+const CHECKING: Duration = Duration::from_secs(9);
+
 /// What a question is for. Each kind waits in a lane of its own: a user who asks for lists without end holds up lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lane {
@@ -29,6 +32,8 @@ pub enum Lane {
     Reserved,
     /// Pages of lists, and the sweep.
     Listing,
+    /// A password that the directory itself checks. That takes as long as the hash of one login wants, and has to cost nobody else his answer.
+    Check,
 }
 
 /// How long a caller waits, and in which lane.
@@ -141,7 +146,7 @@ impl Source {
         self.health.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Asks one question, within the time limit. Waiting for its turn, and a list that takes too long, say nothing about the directory.
+    /// Asks one question, within the time limit. Waiting for its turn, a list that takes too long, and a password that is not checked in time say nothing about the directory.
     ///
     /// # Errors
     /// What the directory said, or that it said nothing, or that its turn did not come.
@@ -153,7 +158,8 @@ impl Source {
         if !self.is_open() || self.is_pausing() {
             return Err(self.unavailable());
         }
-        let Ok(Ok(_permit)) = tokio::time::timeout(self.timeout, self.lane(lane).acquire()).await else {
+        let limit = if lane == Lane::Check { self.timeout.max(CHECKING) } else { self.timeout };
+        let Ok(Ok(_permit)) = tokio::time::timeout(limit, self.lane(lane).acquire()).await else {
             return Err(DirectoryError::Crowded { directory: self.location.clone() });
         };
         // It may have gone while we waited.
@@ -162,21 +168,25 @@ impl Source {
             return Err(self.unavailable());
         };
         let began = Instant::now();
-        let Ok(answer) = tokio::time::timeout(self.timeout, question(directory)).await else {
+        let Ok(answer) = tokio::time::timeout(limit, question(directory)).await else {
             meters::directory_answered(began.elapsed(), false);
-            let reason = format!("no answer within {} ms", self.timeout.as_millis());
+            let reason = format!("no answer within {} ms", limit.as_millis());
             let error = DirectoryError::Unavailable { directory: self.location.clone(), reason };
-            if lane != Lane::Listing {
+            if matches!(lane, Lane::LookUp | Lane::Reserved) {
                 self.failed(&error.to_string());
             }
             return Err(error);
         };
         meters::directory_answered(began.elapsed(), answer.is_ok());
         match &answer {
-            Err(error @ (DirectoryError::Unavailable { .. } | DirectoryError::Damaged { .. })) => {
+            Err(error @ (DirectoryError::Unavailable { .. } | DirectoryError::Damaged { .. }))
+                if lane != Lane::Check =>
+            {
                 self.failed(&error.to_string());
             }
-            Err(DirectoryError::Crowded { .. }) => {}
+            Err(
+                DirectoryError::Unavailable { .. } | DirectoryError::Damaged { .. } | DirectoryError::Crowded { .. },
+            ) => {}
             _ => self.answered(),
         }
         answer
@@ -199,11 +209,12 @@ impl Source {
     }
 
     fn lane(&self, wanted: Lane) -> &Semaphore {
-        let [look_up, reserved, listing] = &self.lanes;
+        let [look_up, reserved, listing, check] = &self.lanes;
         match wanted {
             Lane::LookUp => look_up,
             Lane::Reserved => reserved,
             Lane::Listing => listing,
+            Lane::Check => check,
         }
     }
 

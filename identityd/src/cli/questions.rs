@@ -73,7 +73,8 @@ fn is_local(login: &str, own: u32, passwd: &Path) -> Result<bool, CliError> {
         "cannot read {}, so no keys are given; mend it, then log in again",
         passwd.display()
     )))?;
-    Ok(text.split(|byte| *byte == b'\n').any(|line| {
+    // glibc skips blanks before a name (nss/nss_files/files-parse.c).
+    Ok(text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_start).any(|line| {
         line.strip_prefix(login.as_bytes()).is_some_and(|rest| rest.first().is_none_or(|byte| *byte == b':'))
     }))
 }

@@ -64,7 +64,7 @@ impl Host {
         let verified = self
             .cache()
             .source()
-            .ask(Lane::Reserved, |directory| async move { directory.verify(&name, &password).await })
+            .ask(Lane::Check, |directory| async move { directory.verify(&name, &password).await })
             .await?;
         Ok(verified.map(|verified| if active.is_some() { verified } else { Verified::default() }))
     }

@@ -19,7 +19,7 @@ use crate::accounts::key;
 use crate::auth::offline::Seen;
 use crate::auth::{self, Attempt, Crowded, Ticket};
 use crate::cache::{Answer, Lane, Patience};
-use crate::directory::{Directory, DirectoryError};
+use crate::directory::{Directory, DirectoryError, Kind};
 use crate::policy::{self, Case, Decision};
 use crate::server::Peer;
 use crate::telemetry::meters;
@@ -265,14 +265,30 @@ impl Host {
         if access.allow_groups.is_empty() && access.deny_groups.is_empty() {
             return Ok(member);
         }
-        let gids = match self.gids_of(&login.name, WAIT).await {
+        // With the gids that are a local group's here: no name shows them, but who is in "suspended" is suspended.
+        let gids = match self.cache().gids_of(&login.name, WAIT).await {
             Answer::Found(gids) => gids,
-            Answer::Absent => return Ok(member),
+            Answer::Absent => return Err("its groups are not known".into()),
             Answer::Unknown(reason) => return Err(reason),
         };
-        for name in access.allow_groups.iter().chain(&access.deny_groups) {
+        let of_here = self.local();
+        for (denies, name) in access
+            .allow_groups
+            .iter()
+            .map(|name| (false, name))
+            .chain(access.deny_groups.iter().map(|name| (true, name)))
+        {
             match self.cache().group_by_name(name, WAIT).await {
-                Answer::Found(group) if gids.contains(&group.group.gid) => member.push(name.clone()),
+                Answer::Found(group) if gids.contains(&group.group.gid) => {
+                    if denies || of_here.group_of_gid(group.group.gid.raw()).is_none() {
+                        member.push(name.clone());
+                    }
+                }
+                Answer::Absent if denies && self.cache().source().quarantine().holds(Kind::Group, name.as_str()) => {
+                    return Err(format!(
+                        "the group {name} of [access] deny_groups is quarantined, so nobody knows who is in it"
+                    ));
+                }
                 Answer::Found(_) | Answer::Absent => {}
                 Answer::Unknown(reason) => {
                     let facts = self.offline.facts(&login.name, self.offline_days());

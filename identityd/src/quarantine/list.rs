@@ -42,6 +42,13 @@ impl QuarantineList {
         }
     }
 
+    /// Whether the entry of this name is one of those that are remembered.
+    #[must_use]
+    pub fn holds(&self, kind: Kind, name: &str) -> bool {
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        !entries.listed.is_empty() && entries.listed.contains_key(&key(kind, name))
+    }
+
     /// A sweep has seen every entry: this is all. Returns those that were not there before.
     pub fn replace(&self, all: Vec<Quarantined>) -> Vec<Quarantined> {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);

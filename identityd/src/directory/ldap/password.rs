@@ -62,10 +62,10 @@ impl LdapDirectory {
                 self.pool.down(server, &failure);
                 return Err(away(failure));
             }
+            // Others may wait for a hash before this one. Whether the server answers at all, the search for the entry has just told.
             Err(_) => {
-                let failure = LdapFailure::Away(format!("{} does not answer a bind", self.pool.url(server)));
-                self.pool.down(server, &failure);
-                return Err(away(failure));
+                let reason = format!("{} has not answered a bind within {} s", self.pool.url(server), BIND.as_secs());
+                return Err(away(LdapFailure::Away(reason)));
             }
         };
         let controls: Vec<_> = result.ctrls.iter().map(|control| control.1.clone()).collect();
