@@ -214,7 +214,9 @@ fn a_hung_or_dead_daemon_keeps_members_out_and_local_accounts_do_not_notice() {
         let before = questions();
         for way in [Auth::Password("at-home-here"), Auth::Interactive("at-home-here"), Auth::Key(KEY)] {
             let output = sshd.ssh("loc", way, "id -un").success();
-            assert_eq!((output.text(), questions()), ("loc", before), "{state}, {way:?}: nothing is asked about it");
+            assert_eq!(output.text(), "loc");
+            // What was left of ana's session may have gone meanwhile.
+            assert!(questions() <= before, "{state}, {way:?}: nothing is asked about it");
             within(Duration::from_secs(2), &format!("{state}, {way:?}"), output.took);
         }
         // The method `password` takes twice as long, by sshd's own doing.
