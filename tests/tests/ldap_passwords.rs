@@ -187,6 +187,85 @@ fn a_password_is_changed_as_a_hash_that_is_made_here() {
     sshd.ssh("ana", Auth::Password("secret of ana"), "true").exit(255);
 }
 
+/// What is stored as the password of an account, out of its base64.
+fn stored_hash(mosh: &Mosh, slapd: Slapd<'_>, filter: &str) -> String {
+    let stored = slapd.stored(filter);
+    let value = stored.lines().find_map(|line| line.strip_prefix("userPassword:: ")).expect("a password");
+    mosh.call(["base64", "-d"]).stdin(value).run().success().stdout
+}
+
+/// Somebody writes with a password, as ldapmodify does.
+fn writes(mosh: &Mosh, slapd: Slapd<'_>, dn: &str, password: &str, ldif: &str) -> tests::mosh::Output {
+    mosh.call(["ldapmodify", "-x", "-ZZ", "-H", &slapd.url(), "-D", dn, "-w", password])
+        .env("LDAPTLS_CACERT", "/srv/slapd/tls/ca.pem")
+        .stdin(format!("dn: {dn}\nchangetype: modify\n{ldif}"))
+        .run()
+}
+
+#[test]
+fn a_password_that_the_server_hashes_is_no_des() {
+    let mosh = boot!(Mosh::builder().without_daemon());
+    let slapd = mosh.slapd(&ana().ldif());
+    start(&mosh, slapd, "");
+    let hash = |filter: &str| {
+        let hash = stored_hash(&mosh, slapd, filter);
+        assert!(hash.starts_with("{CRYPT}$6$") && hash.len() == "{CRYPT}$6$$".len() + 16 + 86, "{hash}");
+        hash
+    };
+    change(&mosh, "secret of ana", "a better one 7").success();
+    let first = hash("(uid=ana)");
+    // In the clear, and by the service account itself.
+    let dn = LdapLogin::dn("ana");
+    writes(&mosh, slapd, &dn, "a better one 7", "replace: userPassword\nuserPassword: a better one 8\n").success();
+    assert_ne!(hash("(uid=ana)"), first);
+    slapd.as_account("panel", &["ldappasswd", "-s", "the panel's own"], "").success();
+    hash("(cn=panel)");
+    // What an export writes is what shadow(5) takes.
+    mosh.identityctl(["export", "/srv/exported"]).success();
+    let shadow = mosh.read("/srv/exported/shadow");
+    assert!(shadow.lines().any(|line| line.starts_with("ana:$6$")), "{shadow}");
+    mosh.sshd(&[]).ssh("ana", Auth::Password("a better one 8"), "true").success();
+    // What was stored as DES before is named.
+    let said = |mosh: &Mosh| mosh.identityctl(["doctor"]).stdout.contains("stored as DES");
+    assert!(!said(&mosh));
+    // More than 8 characters, as a server without the line makes it.
+    let des = format!(
+        "dn: {dn}\nchangetype: modify\nreplace: userPassword\nuserPassword: {{CRYPT}}AbZWccL2EBpV62Yymahost/w\n"
+    );
+    slapd.modify(&des).success();
+    assert!(said(&mosh));
+}
+
+#[test]
+fn nobody_stores_a_hash_that_keeps_the_server_busy() {
+    let mosh = boot!(Mosh::builder().without_daemon());
+    let slapd = mosh.slapd(&ana().ldif());
+    let long = "a".repeat(86);
+    let short = "a".repeat(43);
+    let accounts = [
+        (LdapLogin::dn("ana"), "secret of ana"),
+        ("cn=identityd,ou=services,dc=example,dc=org".to_owned(), "service-password"),
+    ];
+    for (dn, password) in &accounts {
+        let before = slapd.stored("(userPassword=*)");
+        for hash in [
+            format!("{{CRYPT}}$6$rounds=999999999$abcdefgh${long}"),
+            format!("{{crypt}}$6$rounds=999999999$abcdefgh${long}"),
+            format!("{{CRYPT}}$5$rounds=999999999$abcdefgh${short}"),
+            format!("{{CRYPT}}$y$jFT$abcdefgh${short}"),
+            format!("{{CRYPT}}$7$zzzz.zzz.abcdefgh${short}"),
+            format!("{{CRYPT}}$2b$31${}", "a".repeat(53)),
+            "{SSHA}YWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFh".to_owned(),
+        ] {
+            for change in ["replace", "add"] {
+                let ldif = format!("{change}: userPassword\nuserPassword: {hash}\n");
+                writes(&mosh, slapd, dn, password, &ldif).exit(50);
+            }
+        }
+        assert_eq!(slapd.stored("(userPassword=*)"), before);
+    }
+}
+
 #[test]
 fn a_password_is_changed_at_the_provider_where_the_nearest_server_is_a_copy() {
     let mosh = boot!(Mosh::builder().without_daemon());

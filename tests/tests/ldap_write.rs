@@ -558,6 +558,40 @@ fn nobody_gets_an_id_that_somebody_had_before_whoever_writes() {
     panel(&["ldapadd"], retired).success();
     panel(&["ldapadd"], &login("ben", 20_002)).exit(19);
 
+    // Nor by a detour: as what no filter of names looks at first, and as a login or a group then.
+    let retired_thief = |place: &str, id: &str| {
+        format!(
+            "dn: cn=thief,{place},dc=example,dc=org\nobjectClass: mayfirstRetiredId\ncn: thief\nmayfirstKind: x\nuid: thief\n{id}: {uid}\n"
+        )
+    };
+    for place in ["ou=logins", "ou=groups", "ou=retired"] {
+        for id in ["uidNumber", "gidNumber"] {
+            panel(&["ldapadd"], &retired_thief(place, id)).exit(19);
+        }
+    }
+    let group = format!(
+        "dn: cn=thieves,ou=groups,dc=example,dc=org\n{}\n",
+        [
+            "objectClass: account",
+            "objectClass: posixAccount",
+            "cn: thieves",
+            "uid: thieves",
+            "uidNumber: 20003",
+            &format!("gidNumber: {uid}"),
+            "homeDirectory: /home/thieves",
+        ]
+        .join("\n")
+    );
+    panel(&["ldapadd"], &group.replace("dn: cn=", "dn: uid=")).success();
+    let becomes = |dn: &str, class: &str| {
+        panel(&["ldapmodify"], &format!("dn: {dn}\nchangetype: modify\nadd: objectClass\nobjectClass: {class}\n"))
+    };
+    for class in ["posixGroup", "1.3.6.1.1.1.2.2", "POSIXGROUP"] {
+        becomes("uid=thieves,ou=groups,dc=example,dc=org", class).exit(50);
+    }
+    becomes("cn=login-20002,ou=retired,dc=example,dc=org", "posixAccount").exit(50);
+    panel(&["ldapdelete", "uid=thieves,ou=groups,dc=example,dc=org"], "").success();
+
     ctl(&mosh, "login restore gone").success();
     assert_eq!(json(&mosh, "login show gone")["uid"], uid);
     assert!(!slapd.stored("(objectClass=mayfirstRetiredId)").contains("uid: gone"));

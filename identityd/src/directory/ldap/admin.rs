@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ldap3::{Mod, Scope};
-use schema::hash::PasswordHash;
+use schema::hash::{Method, PasswordHash};
 use schema::name::LoginName;
 use schema::record::{Generation, Group};
 
@@ -213,6 +213,17 @@ impl LdapDirectory {
     }
 }
 
+impl StoredPassword {
+    /// What slapd makes of a password where `olcPasswordCryptSaltFormat` is missing: DES, of more than 8 characters in a form that is none of crypt(5).
+    pub(crate) fn is_des(&self) -> bool {
+        match self {
+            StoredPassword::Hash(hash) => hash.method() == Method::Descrypt,
+            StoredPassword::Foreign(form) => form.eq_ignore_ascii_case(CRYPT),
+            StoredPassword::Unseen => false,
+        }
+    }
+}
+
 impl Map {
     /// The password of an entry that was asked for it. Of several the first that crypt(5) takes.
     pub(crate) fn password(&self, entry: &RawEntry) -> StoredPassword {
@@ -385,6 +396,11 @@ mod tests {
         let of = |value: &str| map.password(&RawEntry::default().with("userPassword", value));
         assert_eq!(of("{CRYPT}$6$salt$abc"), StoredPassword::Hash("$6$salt$abc".parse().unwrap()));
         assert_eq!(of("{crypt}!"), StoredPassword::Hash("!".parse().unwrap()));
+        for (text, des) in
+            [("AbZWccL2EBpV62Yymahost/w", true), ("AbZWccL2EBpV6", true), ("$6$a$b", false), ("*", false)]
+        {
+            assert_eq!(of(&format!("{{CRYPT}}{text}")).is_des(), des, "{text}");
+        }
         assert_eq!(of("{SSHA}c2VjcmV0"), StoredPassword::Foreign("{SSHA}".into()));
         assert_eq!(of("{CRYPT}"), StoredPassword::Foreign("{CRYPT}".into()));
         assert_eq!(of("secret"), StoredPassword::Foreign("a password in the clear".into()));

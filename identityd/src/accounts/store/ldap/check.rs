@@ -34,6 +34,7 @@ pub(super) async fn check(directory: &LdapDirectory) -> Stored<Vec<String>> {
     let (mut logins, mut gids) = (HashSet::new(), HashSet::new());
     let mut uids: HashMap<i64, String> = HashMap::new();
     let mut belonging = BTreeSet::new();
+    let mut weak = Vec::new();
     let mut each = |kind: Kind, entry: &RawEntry| match kind {
         Kind::Login => {
             let name = map.login_name(entry);
@@ -42,6 +43,9 @@ pub(super) async fn check(directory: &LdapDirectory) -> Stored<Vec<String>> {
             }
             belonging.extend(entry.text(&names.membership).map(|membership| (membership, name.clone())));
             uids.insert(map.uid(entry), name.clone());
+            if map.password(entry).is_des() {
+                weak.push(name.clone());
+            }
             logins.insert(name);
         }
         Kind::Group => {
@@ -51,7 +55,7 @@ pub(super) async fn check(directory: &LdapDirectory) -> Stored<Vec<String>> {
             gids.insert(map.gid(entry));
         }
     };
-    let (served_logins, served_groups) = directory.read_all(&[], &mut each).await?;
+    let (served_logins, served_groups) = directory.read_all(std::slice::from_ref(&names.password), &mut each).await?;
     let mut broken = Vec::new();
     for stocked in &served_logins {
         if let Entry::Quarantined(entry) = &stocked.entry {
@@ -71,6 +75,11 @@ pub(super) async fn check(directory: &LdapDirectory) -> Stored<Vec<String>> {
         &mut found,
         "listed in a group, but no login: take the name out before somebody else gets it",
         strangers.map(|(group, member)| format!("{member} in {group}")),
+    );
+    some(
+        &mut found,
+        "with a password that is stored as DES, or as nothing that crypt(5) knows: set olcPasswordCryptSaltFormat (schema/ldap/README.md), and then the password anew",
+        weak,
     );
     let known: HashSet<String> =
         membership::all(directory).await?.into_iter().map(|one| one.name.to_string()).collect();
