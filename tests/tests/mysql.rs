@@ -186,6 +186,69 @@ fn what_the_rules_forbid_is_refused_in_words() {
 }
 
 #[test]
+fn a_session_without_foreign_keys_and_checks_plants_nothing() {
+    scene!(mosh, db);
+    db.sql("CALL new_login('ana', NULL, NULL, NULL, NULL); CALL new_login('eve', NULL, NULL, NULL, NULL); DELETE FROM login WHERE name = 'eve'");
+    let key = "INTO ssh_key (uid, line, fingerprint) VALUES (1000003, 'ssh-ed25519 AAAA', concat('SHA256:', repeat('a', 43)))";
+    let login = "INSERT INTO login (uid, name, gid, home, membership_id) VALUES";
+    let no_login = "there is no login of this uid";
+    for (text, words) in [
+        (format!("INSERT {key}"), no_login),
+        (format!("INSERT IGNORE {key}"), no_login),
+        (format!("REPLACE {key}"), no_login),
+        ("INSERT INTO login_capability VALUES (1000003, 'shell')".into(), no_login),
+        ("INSERT INTO group_member VALUES (1000001, 1000003)".into(), no_login),
+        ("INSERT INTO group_member VALUES (1000002, 1000001)".into(), "there is no group of this gid"),
+        (format!("{login} (5000, 'bea', 1000002, '/home/bea', NULL)"), "there is no group of this gid"),
+        (format!("{login} (5000, 'bea', 4711, '/home/bea', NULL)"), "there is no group of this gid"),
+        (format!("{login} (5000, 'bea', 1000001, '/home/bea', 9)"), "there is no such membership"),
+        (format!("{login} (0, 'bea', 1000001, '/home/bea', NULL)"), "login uid: 1000-2147483647"),
+        (format!("{login} (NULL, 'bea', 1000001, '/home/bea', NULL)"), "login uid: 1000-2147483647"),
+        (format!("{login} (5000, 'a:b', 1000001, '/home/bea', NULL)"), "login name: [a-z_]"),
+        ("UPDATE login SET gid = 1000002".into(), "there is no group of this gid"),
+        ("UPDATE login SET gid = NULL".into(), "there is no group of this gid"),
+        ("UPDATE login SET uid = NULL".into(), "the uid of a login never changes"),
+        ("UPDATE login SET name = 'a:b'".into(), "login name: [a-z_]"),
+        ("UPDATE login SET membership_id = 9".into(), "there is no such membership"),
+        ("INSERT INTO unix_group (gid, name) VALUES (27, 'bea')".into(), "group gid: 1000-2147483647"),
+        ("INSERT INTO unix_group (gid, name) VALUES (5000, 'a:b')".into(), "group name: [a-z_]"),
+        ("UPDATE unix_group SET name = 'a:b' WHERE name = 'ana'".into(), "group name: [a-z_]"),
+    ] {
+        let off = "SET SESSION foreign_key_checks = 0, check_constraint_checks = 0, sql_mode = ''";
+        let refused = db.sql_as("identity_panel", &format!("{off}; {text}")).failure();
+        assert!(refused.stderr.contains(words), "{text}: {refused}");
+    }
+    let rows = "SELECT (SELECT count(*) FROM ssh_key), (SELECT count(*) FROM login_capability), (SELECT count(*) FROM group_member), (SELECT count(*) FROM login)";
+    assert_eq!(db.sql(rows), "0\t0\t0\t1");
+
+    // What is there from before the triggers asked is counted, and no login gets it.
+    db.sql(&format!("SET SESSION foreign_key_checks = 0; DROP TRIGGER ssh_key_insert; INSERT {key}"));
+    mosh.use_mariadb(&[db.socket()], "");
+    db.sql("CREATE USER boss@'%' IDENTIFIED BY 'test-password'; GRANT ALL ON *.* TO boss@'%' WITH GRANT OPTION");
+    let check = ["schema", "check", "--user", "boss", "--password-file", "/etc/identityd/mysql-admin.password"];
+    let found = mosh.identityctl(check).exit(1);
+    assert!(found.text().contains("ssh_key has 1 rows"), "{found}");
+    let refused = db.sql_as("identity_panel", "CALL new_login('bea', NULL, NULL, NULL, NULL)").failure();
+    assert!(refused.stderr.contains("wait for this uid without a login"), "{refused}");
+}
+
+#[test]
+fn the_counter_of_ids_goes_one_by_one_and_can_be_set_back() {
+    scene!(mosh, db);
+    for setting in ["auto_increment_increment = 65535", "insert_id = 2147483000"] {
+        let refused = db.sql_as("identity_panel", &format!("SET SESSION {setting}; CALL fresh_id()")).failure();
+        assert!(refused.stderr.contains("ids are given out one by one"), "{setting}: {refused}");
+    }
+    // As many servers of a cluster.
+    db.sql_as("identity_panel", "SET SESSION auto_increment_increment = 3; CALL fresh_id()").success();
+    db.sql("INSERT INTO fresh_id VALUES (2147483647)");
+    let refused = db.sql_as("identity_panel", "CALL fresh_id()").failure();
+    assert!(refused.stderr.contains("no id is left"), "{refused}");
+    db.sql("DELETE FROM fresh_id WHERE id >= 1002000; ALTER TABLE fresh_id AUTO_INCREMENT = 1002000");
+    assert_eq!(db.sql_as("identity_panel", "CALL fresh_id()").success().text(), "1002000");
+}
+
+#[test]
 fn a_server_changes_only_passwords_that_their_owners_know() {
     scene!(mosh, db);
     for (name, hash) in [("ana", "$6$salt$ana"), ("bea", "!$6$salt$bea"), ("cleo", "*"), ("dana", "$6$salt$dana")] {

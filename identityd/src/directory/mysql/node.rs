@@ -1,12 +1,13 @@
 //! One server: its connections, and questions that can be abandoned at any moment.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use sqlx::mysql::{MySqlConnectOptions, MySqlPool, MySqlPoolOptions, MySqlRow, MySqlSslMode};
 use sqlx::pool::PoolConnection;
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, MySql, MySqlConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, MySql, MySqlConnection, Row};
 
 use super::error::translate;
 use super::queries::{Query, Value};
@@ -22,6 +23,13 @@ const IDLE: Duration = Duration::from_secs(300);
 
 /// For a call: what waits for locks has given up long before (`prepare`), and a server that was cut off does not say that it has ended.
 const CALL: Duration = Duration::from_secs(30);
+
+/// Bytes of one answer, with what a row costs beside its text: above the largest that our questions have (a group of 100,000 members is 3.3 MB), and for all
+/// connections together below what systemd allows us (`MemoryMax=1G`).
+pub(super) const ANSWER: usize = 64 << 20;
+/// What a row and a column of it take in memory beside their bytes, about.
+const ROW: usize = 128;
+const COLUMN: usize = 24;
 
 /// As whom to ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -304,7 +312,7 @@ impl Held {
     }
 
     async fn rows(&mut self, query: &Query, values: &[(&str, Value<'_>)]) -> Result<Vec<MySqlRow>, sqlx::Error> {
-        query.bound(values).fetch_all(self.connection()).await
+        query.rows(values, self.connection(), ANSWER).await
     }
 
     /// The answer has been read to its end.
@@ -322,6 +330,32 @@ impl Drop for Held {
 }
 
 impl Query {
+    /// The answer, if it has at most `most` bytes. A server that sends more is not what it should be, and must not fill our memory: the caller drops the
+    /// connection with the error, as after every one that is not the server's own.
+    pub(super) async fn rows(
+        &self,
+        values: &[(&str, Value<'_>)],
+        connection: &mut MySqlConnection,
+        most: usize,
+    ) -> Result<Vec<MySqlRow>, sqlx::Error> {
+        let mut answer = self.bound(values).fetch(connection);
+        let mut rows = Vec::new();
+        let mut bytes = 0;
+        while let Some(row) = poll_fn(|context| answer.as_mut().poll_next(context)).await {
+            let row = row?;
+            bytes += size(&row);
+            if bytes > most {
+                return Err(sqlx::Error::Protocol(format!(
+                    "an answer of more than {} MiB, {} rows so far: the connection was closed; check that this server is the one it should be, and its query",
+                    most >> 20,
+                    rows.len()
+                )));
+            }
+            rows.push(row);
+        }
+        Ok(rows)
+    }
+
     /// The statement with its parameters.
     pub(super) fn bound<'q>(
         &'q self,
@@ -336,4 +370,9 @@ impl Query {
             }
         })
     }
+}
+
+fn size(row: &MySqlRow) -> usize {
+    let bytes = |column| row.try_get_unchecked::<Option<&[u8]>, _>(column).ok().flatten().map_or(0, <[u8]>::len);
+    ROW + (0..row.len()).map(|column| COLUMN + bytes(column)).sum::<usize>()
 }

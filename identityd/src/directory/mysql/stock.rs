@@ -17,6 +17,8 @@ use crate::directory::{DirectoryError, Entry, Stock, StockedLogin};
 
 /// Entries in one answer of the server.
 const PAGE: u32 = 4000;
+/// Bytes of one page: 75 groups of 100,000 members each, and the one connection that reads everything.
+const LARGEST: usize = 256 << 20;
 /// Entries handed on at a time.
 const HANDED: usize = 500;
 /// Longest time for one answer.
@@ -57,7 +59,7 @@ impl MysqlStock {
     }
 
     async fn rows(&mut self, query: &Query, values: &[(&str, Value<'_>)]) -> Result<Vec<MySqlRow>, DirectoryError> {
-        answer(&self.server, query.bound(values).fetch_all(&mut self.connection)).await
+        answer(&self.server, query.rows(values, &mut self.connection, LARGEST)).await
     }
 
     async fn read_groups(&mut self) -> Result<(), DirectoryError> {
@@ -146,14 +148,14 @@ async fn begin(directory: &MysqlDirectory, node: &Node, made_up: Option<u64>) ->
     answer(name, connection.execute("START TRANSACTION WITH CONSISTENT SNAPSHOT")).await?;
     let (generation, expected) = match &inner.queries.feed {
         FeedQueries::Own { state, .. } => {
-            let rows = answer(name, state.bound(&[]).fetch_all(&mut connection)).await?;
+            let rows = answer(name, state.rows(&[], &mut connection, super::node::ANSWER)).await?;
             let count = "SELECT (SELECT count(*) FROM login) AS logins, (SELECT count(*) FROM unix_group) AS `groups`";
             let counts = answer(name, sqlx::query(count).fetch_one(&mut connection)).await?;
             let number = |column| counts.number(column).ok().flatten().and_then(|n| u64::try_from(n).ok()).unwrap_or(0);
             (State::read(name, &rows)?.generation, (number("logins"), number("groups")))
         }
         FeedQueries::Log { generation, .. } => {
-            let rows = answer(name, generation.bound(&[]).fetch_all(&mut connection)).await?;
+            let rows = answer(name, generation.rows(&[], &mut connection, super::node::ANSWER)).await?;
             (State::read(name, &rows)?.generation, (0, 0))
         }
         FeedQueries::Updated { .. } => (made_up.unwrap_or(0), (0, 0)),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use sqlx::mysql::{MySqlConnection, MySqlRow};
-use sqlx::{ConnectOptions, Row};
+use sqlx::{AssertSqlSafe, ConnectOptions, Row};
 
 use super::migrate::{self, Applied, MIGRATIONS};
 use super::node::options;
@@ -99,7 +99,32 @@ impl SchemaConnection {
             }
         }
         found.extend(self.settings().await?);
+        for (table, rows) in ORPHANS {
+            // Missing columns are told above.
+            if columns.contains_key(table) && columns.contains_key("login") && columns.contains_key("unix_group") {
+                self.orphans(table, rows, &mut found).await?;
+            }
+        }
         Ok(found)
+    }
+
+    /// Rows whose parent row does not exist: a session without foreign keys wrote them before the triggers asked, or took part in a race.
+    async fn orphans(
+        &mut self,
+        table: &str,
+        rows: &'static str,
+        found: &mut Vec<String>,
+    ) -> Result<(), DirectoryError> {
+        let counted = sqlx::query_scalar::<_, i64>(AssertSqlSafe(format!("SELECT count(*) FROM {rows}")))
+            .fetch_one(&mut self.connection)
+            .await
+            .map_err(|error| translate(&self.server, &error))?;
+        if counted > 0 {
+            found.push(format!(
+                "{table} has {counted} rows of a login, group or membership that does not exist: look at them (SELECT * FROM {rows}) and delete or mend them"
+            ));
+        }
+        Ok(())
     }
 
     async fn check_record(
@@ -171,6 +196,20 @@ fn text(row: &MySqlRow, column: &str) -> String {
     let bytes = row.try_get_unchecked::<Option<Vec<u8>>, _>(column).ok().flatten().unwrap_or_default();
     String::from_utf8_lossy(&bytes).into_owned()
 }
+
+/// Tables, and which of their rows have no parent.
+const ORPHANS: [(&str, &str); 4] = [
+    ("ssh_key", "ssh_key WHERE uid NOT IN (SELECT uid FROM login)"),
+    ("login_capability", "login_capability WHERE uid NOT IN (SELECT uid FROM login)"),
+    (
+        "group_member",
+        "group_member WHERE uid NOT IN (SELECT uid FROM login) OR gid NOT IN (SELECT gid FROM unix_group)",
+    ),
+    (
+        "login",
+        "login WHERE gid NOT IN (SELECT gid FROM unix_group) OR (membership_id IS NOT NULL AND membership_id NOT IN (SELECT id FROM membership))",
+    ),
+];
 
 /// What a statement of the schema makes.
 enum Made<'a> {
