@@ -63,7 +63,7 @@ pub(crate) enum HomeError {
         error: Errno,
     },
     /// The skeleton is too large or too deep.
-    #[error("the skeleton has more than {0}; see [session] in identityd.toml")]
+    #[error("the skeleton has more than {0}; see [home] in identityd.toml")]
     TooMuch(&'static str),
     /// While it was made, something else than a directory appeared in its place.
     #[error("something that is no directory has taken its place meanwhile")]

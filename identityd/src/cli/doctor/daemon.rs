@@ -32,7 +32,7 @@ pub(super) fn check() -> Vec<Finding> {
             return vec![Finding::error(
                 CHECK,
                 error.to_string(),
-                "see its log: journalctl -u identityd, or /var/log/syslog",
+                "see its log: journalctl -u identityd, or /var/log/identityd.log",
             )];
         }
     };
