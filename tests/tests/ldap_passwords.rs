@@ -270,16 +270,7 @@ fn nobody_stores_a_hash_that_keeps_the_server_busy() {
 fn a_password_is_changed_at_the_provider_where_the_nearest_server_is_a_copy() {
     let mosh = boot!(Mosh::builder().without_daemon());
     let provider = mosh.slapd(&ana().ldif());
-    let consumer = mosh.slapd_with(
-        2,
-        "",
-        &format!(
-            "olcSyncrepl: rid=001 provider={} bindmethod=simple binddn=\"cn=admin,dc=example,dc=org\" credentials=service-password \
-             searchbase=\"dc=example,dc=org\" type=refreshAndPersist retry=\"1 +\" starttls=critical tls_cacert=/srv/slapd/tls/ca.pem\nolcUpdateRef: {}\n",
-            provider.url().replace("localhost", "127.0.0.1"),
-            provider.url()
-        ),
-    );
+    let consumer = mosh.slapd_copy_of(&provider);
     mosh.ldap_directory(&[consumer.url()], "");
     mosh.daemon().start();
     mosh.wait_until("ana is there", SOON, |mosh| mosh.run(["getent", "passwd", "ana"]).ok());

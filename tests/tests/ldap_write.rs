@@ -479,16 +479,7 @@ fn a_written_login_is_visible_at_once_on_a_host_that_follows() {
 fn a_copy_that_cannot_be_written_says_where_to_write() {
     let mosh = boot!(Mosh::builder().without_daemon());
     let provider = mosh.slapd("");
-    let consumer = mosh.slapd_with(
-        2,
-        "",
-        &format!(
-            "olcSyncrepl: rid=001 provider={} bindmethod=simple binddn=\"cn=admin,dc=example,dc=org\" credentials=service-password \
-             searchbase=\"dc=example,dc=org\" type=refreshAndPersist retry=\"1 +\" starttls=critical tls_cacert=/srv/slapd/tls/ca.pem\nolcUpdateRef: {}\n",
-            provider.url().replace("localhost", "127.0.0.1"),
-            provider.url()
-        ),
-    );
+    let consumer = mosh.slapd_copy_of(&provider);
     let plain = mosh.read("/etc/identityd/identityd.toml");
     mosh.ldap_directory(&[consumer.url()], "");
     let refused = ctl(&mosh, "login add ana").exit(1);

@@ -1,10 +1,12 @@
 //! A daemon that is killed while somebody writes, and a memory that is full: what is published is whole, and in the end it is the directory.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tests::{Login, Mosh, boot};
 
 const SOON: Duration = Duration::from_secs(20);
+/// For all that the writer writes; it takes some seconds.
+const WRITING: Duration = Duration::from_secs(120);
 
 /// Renames, changes, adds and removes logins, one commit each.
 const WRITER: &str = r#"
@@ -42,8 +44,9 @@ fn a_daemon_that_is_killed_again_and_again_ends_with_what_the_directory_says() {
     mosh.background(
         "setpriv --reuid=identityd --regid=identityd --clear-groups python3 /writer.py 300 && touch /tmp/written",
     );
-    let mut kills = 0;
+    let (mut kills, began) = (0, Instant::now());
     while !mosh.exists("/tmp/written") {
+        assert!(began.elapsed() < WRITING, "the writer has not come to its end in {kills} kills");
         mosh.daemon().kill();
         mosh.run(["getent", "passwd", "ana"]).success();
         mosh.daemon().start();

@@ -258,6 +258,16 @@ impl Mosh {
         self.slapd_with(1, entries, "")
     }
 
+    /// Starts the second slapd: a copy of `source` that follows it, and names it to who wants to write.
+    ///
+    /// # Panics
+    /// As [`Self::slapd_with`].
+    #[track_caller]
+    pub fn slapd_copy_of(&self, source: &Slapd<'_>) -> Slapd<'_> {
+        let more = format!("{}olcUpdateRef: {}\n", provider(source.number, source.port()), source.url());
+        self.slapd_with(2, "", &more)
+    }
+
     /// The same with a number, and further lines of its database in `cn=config`. From the second on it begins with what the first has: the same entries, not entries of the same names.
     ///
     /// # Panics
