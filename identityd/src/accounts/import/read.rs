@@ -117,15 +117,18 @@ impl Reader<'_> {
                     let name =
                         line.bytes.split(|byte| *byte == b':').next().and_then(|name| LoginName::from_bytes(name).ok());
                     if let Some(name) = name.as_ref().filter(|_| reject.fate == Fate::Refused) {
-                        broken.push(name.clone());
+                        broken.push((name.clone(), line.number));
                     }
                     self.finding(origin, reject.fate, name.map(String::from), reject.reason);
                 }
             }
         }
         // Fail closed: who might be expired must not come back to life.
-        for name in broken {
-            shadows.remove(&name);
+        for (name, line) in broken {
+            if let Some((origin, _)) = shadows.remove(&name) {
+                let reason = format!("line {line} has the same name and is broken: which of them holds is unknown");
+                self.finding(origin, Fate::Refused, Some(name.to_string()), reason);
+            }
         }
         shadows
     }

@@ -195,6 +195,7 @@ async fn a_broken_shadow_line_leaves_its_login_locked() {
     let plan = import(&world, &files("ana:x:2001:2001::/home/a:/bin/bash\n", shadow, "ana:x:2001:nobodyhere\n")).await;
     assert!(of(&plan, "shadow", 1)[0].reason.contains("day of expiry"));
     assert!(of(&plan, "shadow", 2)[0].reason.contains("no line of this name"));
+    assert!(of(&plan, "shadow", 3)[0].reason.contains("line 1 has the same name and is broken"));
     assert!(of(&plan, "group", 1)[0].reason.contains("no login for the member nobodyhere"));
     assert_eq!(world.ask("SELECT status || ' ' || password_hash FROM login").await, "locked *");
 }
