@@ -1,5 +1,6 @@
 //! The daemon put together: start, reload, stop.
 
+mod account;
 mod args;
 mod bind;
 mod check;
@@ -11,9 +12,11 @@ mod offline;
 pub(crate) mod open;
 mod own;
 mod pam;
+mod password;
 mod published;
 mod report;
 mod run;
+mod session;
 mod sweep;
 mod trimmed;
 mod watchdog;

@@ -1,0 +1,104 @@
+//! The account stage: may this login use this service on this host now?
+
+use std::time::Instant;
+
+use schema::name::GroupName;
+use schema::record::Login;
+use schema::wire::message::{Outcome, PamContext, Verdict};
+
+use super::Host;
+use super::pam::{OPENING_ACCOUNT, WAIT, today, unavailable, verdict};
+use crate::cache::{Answer, Patience};
+use crate::directory::Kind;
+use crate::policy::{self, Case, Decision};
+
+impl Host {
+    /// The account stage.
+    pub async fn account(&self, context: &PamContext) -> Verdict {
+        self.first_look(OPENING_ACCOUNT).await;
+        match self.login(&context.user).await {
+            Answer::Absent => Verdict { outcome: Outcome::UserUnknown, uid: None, info: None },
+            Answer::Unknown(reason) => unavailable(context, "account", &reason),
+            Answer::Found(login) => match self.decide(&login, &context.service).await {
+                Ok(decision) => match self.must_change(&login).filter(|_| decision.outcome == Outcome::Success) {
+                    Some(must_change) => must_change,
+                    None => verdict(context, "account", &login, decision),
+                },
+                Err(reason) => unavailable(context, "account", &reason),
+            },
+        }
+    }
+
+    /// The decision of the account stage with its steps. Groups that cannot be looked up are no permission: `Err`.
+    pub(super) async fn decide(&self, login: &Login, service: &str) -> Result<Decision, String> {
+        let loaded = self.loaded();
+        self.confinement(login).await?;
+        let groups = self.access_groups(login).await?;
+        Ok(policy::account(Case { login, groups: &groups, service, today: today() }, &loaded.config))
+    }
+
+    /// sshd confines a login without `shell` by its groups (`Match Group sftp-only`), and does not when it cannot look them up. So such a login
+    /// enters only while its groups are known.
+    async fn confinement(&self, login: &Login) -> Result<(), String> {
+        if login.capabilities.iter().any(|has| has.as_str() == "shell") {
+            return Ok(());
+        }
+        let unknown = |what: String, reason: String| Err(format!("{what} not known, and may confine it: {reason}"));
+        let gids = match self.gids_of(&login.name, WAIT).await {
+            Answer::Found(gids) => gids,
+            Answer::Absent => return unknown("its groups are".into(), "it has just been removed".into()),
+            Answer::Unknown(reason) => return unknown("its groups are".into(), reason),
+        };
+        let began = Instant::now();
+        for gid in gids {
+            let left = WAIT.wait.saturating_sub(began.elapsed());
+            if let Answer::Unknown(reason) = self.cache().group_by_gid(gid, Patience::reserved(left)).await {
+                return unknown(format!("its group {gid} is"), reason);
+            }
+        }
+        Ok(())
+    }
+
+    /// Those groups of `[access]` that the login is in.
+    async fn access_groups(&self, login: &Login) -> Result<Vec<GroupName>, String> {
+        let loaded = self.loaded();
+        let access = &loaded.config.access;
+        let mut member = Vec::new();
+        if access.allow_groups.is_empty() && access.deny_groups.is_empty() {
+            return Ok(member);
+        }
+        // With the gids that are a local group's here: no name shows them, but who is in "suspended" is suspended.
+        let gids = match self.cache().gids_of(&login.name, WAIT).await {
+            Answer::Found(gids) => gids,
+            Answer::Absent => return Err("its groups are not known".into()),
+            Answer::Unknown(reason) => return Err(reason),
+        };
+        let of_here = self.local();
+        for (denies, name) in access
+            .allow_groups
+            .iter()
+            .map(|name| (false, name))
+            .chain(access.deny_groups.iter().map(|name| (true, name)))
+        {
+            match self.cache().group_by_name(name, WAIT).await {
+                Answer::Found(group) if gids.contains(&group.group.gid) => {
+                    if denies || of_here.group_of_gid(group.group.gid.raw()).is_none() {
+                        member.push(name.clone());
+                    }
+                }
+                Answer::Absent if denies && self.cache().source().quarantine().holds(Kind::Group, name.as_str()) => {
+                    return Err(format!(
+                        "the group {name} of [access] deny_groups is quarantined, so nobody knows who is in it"
+                    ));
+                }
+                Answer::Found(_) | Answer::Absent => {}
+                Answer::Unknown(reason) => {
+                    let facts = self.offline.facts(&login.name, self.offline_days());
+                    let Some(groups) = facts.and_then(|facts| facts.groups.clone()) else { return Err(reason) };
+                    member.extend(groups.into_iter().filter(|group| group == name));
+                }
+            }
+        }
+        Ok(member)
+    }
+}
