@@ -58,6 +58,28 @@ fn what_the_panel_writes_is_visible_at_once() {
     );
 }
 
+/// InnoDB counts by reading an index, which may take seconds: here somebody has locked the table.
+#[test]
+fn a_slow_count_of_the_logins_is_no_server_that_is_down() {
+    scene!(mosh, db);
+    db.sql("CALL new_login('ana', 'Ana', NULL, '*', NULL); CALL number_changes(); SET GLOBAL log_output = 'TABLE', general_log = 1");
+    db.begin("LOCK TABLES login WRITE;");
+    mosh.wait_until("the table is locked", SOON, |_| {
+        !db.sql("SHOW OPEN TABLES FROM identity WHERE in_use > 0").is_empty()
+    });
+    mosh.use_mariadb(&[db.socket()], "");
+    mosh.daemon().start();
+    let counted = "SELECT count(*) FROM mysql.general_log WHERE command_type = 'Execute' AND argument LIKE '%count(*) FROM unix_group%'";
+    mosh.wait_until("they are being counted", SOON, |_| db.sql(counted) == "1");
+    mosh.wait_until("the reading has failed", SOON, |mosh| mosh.journal().contains("could not be read as a whole"));
+    db.go_on("UNLOCK TABLES;");
+    mosh.wait_until("the next one has not", Duration::from_secs(30), |mosh| gecos(mosh, "ana") == "Ana");
+    // By the lock, whose end the server itself did not wait for: not by the time that it has for a look-up.
+    let journal = mosh.journal();
+    let failed = journal.lines().find(|line| line.contains("could not be read as a whole")).unwrap_or_default();
+    assert!(!failed.contains("no answer within"), "{failed}");
+}
+
 #[test]
 fn a_backup_that_was_restored_is_taken_anew() {
     scene!(mosh, db);

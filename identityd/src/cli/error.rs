@@ -72,7 +72,11 @@ impl CliError {
             }
             Self::Accounts(AccountsError::NotFound { .. }) => Exit::NotFound,
             Self::Accounts(AccountsError::Directory(
-                DirectoryError::Unavailable { .. } | DirectoryError::Damaged { .. } | DirectoryError::Crowded { .. },
+                DirectoryError::Unavailable { .. }
+                | DirectoryError::Damaged { .. }
+                | DirectoryError::Crowded { .. }
+                | DirectoryError::Outdated { .. }
+                | DirectoryError::Turned { .. },
             )) => Exit::Unavailable,
             Self::Accounts(_) | Self::Client(_) | Self::Refused(_) | Self::Io { .. } => Exit::Failed,
         }

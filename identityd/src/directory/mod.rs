@@ -301,6 +301,22 @@ pub enum DirectoryError {
         /// What was found, and what to do.
         reason: String,
     },
+    /// Those that answer have this in an older state than was read here.
+    #[error("the directory {directory} has an older state of this: {reason}")]
+    Outdated {
+        /// Which one.
+        directory: String,
+        /// What is missing there, and what to do.
+        reason: String,
+    },
+    /// Under numbers that were read here it has other changes: everything has to be read anew.
+    #[error("the directory {directory} has another history of changes than was read here: {reason}")]
+    Turned {
+        /// Which one.
+        directory: String,
+        /// How that shows.
+        reason: String,
+    },
     /// It refused the change.
     #[error("the directory refused the change: {0}")]
     Refused(String),

@@ -295,6 +295,12 @@ impl Follower {
                 self.cache.source().set(None);
                 false
             }
+            Err(error @ DirectoryError::Turned { .. }) => {
+                tracing::warn!(%error, "everything is asked anew");
+                // Opened anew it is asked whether it can go on after what is published, and says no.
+                self.cache.source().set(None);
+                false
+            }
             // It is there; only our turn did not come.
             Err(DirectoryError::Crowded { .. }) => true,
             Err(_) => false,

@@ -8,6 +8,7 @@ use schema::record::Generation;
 use sqlx::mysql::MySqlRow;
 
 use super::Inner;
+use super::history::{self, Standing};
 use super::node::{Node, Role};
 use super::queries::{FeedQueries, Value};
 use crate::directory::servers::Fault;
@@ -25,6 +26,11 @@ pub(super) struct State {
     /// Something is committed and not numbered.
     pub(super) pending: bool,
     pub(super) writable: bool,
+    /// Of its newest change.
+    pub(super) mark: Option<u64>,
+    /// Of the change that it was asked for.
+    pub(super) asked: Option<u64>,
+    pub(super) standing: Standing,
 }
 
 impl State {
@@ -37,6 +43,9 @@ impl State {
             identity: String::from_utf8_lossy(&row.bytes("identity")).into_owned(),
             pending: row.number("pending").ok().flatten().is_some_and(|pending| pending > 0),
             writable: row.number("read_only") == Ok(Some(0)),
+            mark: mark(row, "mark"),
+            asked: mark(row, "known_mark"),
+            standing: Standing::Whole,
         })
     }
 }
@@ -81,6 +90,9 @@ impl Inner {
         match &self.queries.feed {
             FeedQueries::Own { .. } => {
                 let near = self.nearest().await?;
+                if near.standing != Standing::Whole {
+                    return Ok(near.generation);
+                }
                 // The usual case, one question a poll: it is the primary itself, and nothing is pending.
                 if near.writable && !near.pending {
                     self.numbering.works();
@@ -104,7 +116,13 @@ impl Inner {
                 }
                 Ok(shown)
             }
-            FeedQueries::Log { .. } => Ok(self.nearest().await?.generation),
+            FeedQueries::Log { .. } => {
+                let near = self.nearest().await?;
+                if near.standing == Standing::Whole {
+                    self.numbering.works();
+                }
+                Ok(near.generation)
+            }
             FeedQueries::Updated { since } => self.noticed.look(self, since.as_ref()).await,
         }
     }
@@ -147,25 +165,87 @@ impl Inner {
         if now.pending && now.generation == state.generation { self.number_at(node).await } else { Ok(now.generation) }
     }
 
-    /// What the nearest server says that is not behind what was seen. The primary is believed whatever it says: after a restored backup it is
-    /// lower than before.
+    /// What the nearest server says that has all that was seen. The primary is believed whatever it says: after a restored backup, or when a replica was promoted that
+    /// lacked changes, it has others under these numbers. Where for long only servers answer that lack something, nothing is new.
     async fn nearest(&self) -> Result<State, DirectoryError> {
-        let seen = self.seen.load(Ordering::Relaxed);
-        let state = self
+        let lacking = Mutex::new(None);
+        let asked = self
             .servers
             .ask(async |at| {
                 let node = self.node(at)?;
                 let state = self.state(at, node).await?;
-                let alone = self.nodes.len() == 1;
-                if state.generation < seen && !state.writable && !alone {
-                    let reason = format!("it is behind: generation {} of {seen}", state.generation);
-                    return Err(Fault::Elsewhere(DirectoryError::Unavailable { directory: node.name.clone(), reason }));
+                let believed = state.writable || self.nodes.len() == 1;
+                match state.standing {
+                    Standing::Whole => Ok(state),
+                    _ if believed => self.turned(node, state),
+                    _ => {
+                        let fault = self.lacks(node, &state);
+                        lacking.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(state);
+                        Err(fault)
+                    }
                 }
-                Ok(state)
             })
-            .await?;
-        self.seen.store(state.generation, Ordering::Relaxed);
-        Ok(state)
+            .await;
+        let lacking = lacking.into_inner().unwrap_or_else(PoisonError::into_inner);
+        match (asked, lacking) {
+            (Ok(state), _) => {
+                self.history.is_whole();
+                self.history.note(state.generation, state.mark);
+                self.seen.fetch_max(state.generation, Ordering::Relaxed);
+                Ok(state)
+            }
+            (Err(error @ DirectoryError::Unavailable { .. }), Some(state)) => {
+                self.numbering.fails(&error);
+                if !self.history.is_left(&error.to_string()) {
+                    return Err(error);
+                }
+                Ok(State { generation: self.seen.load(Ordering::Relaxed), writable: false, pending: false, ..state })
+            }
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    /// The primary lacks what was read here, or has something else in its place.
+    fn turned(&self, node: &Node, state: State) -> Result<State, Fault> {
+        if !matches!(self.queries.feed, FeedQueries::Own { .. }) {
+            // The follower compares the newest changes.
+            self.history.forget();
+            self.seen.store(state.generation, Ordering::Relaxed);
+            return Ok(State { standing: Standing::Whole, ..state });
+        }
+        let reason = format!(
+            "it is at generation {}, and here {} was read; as after the promotion of a replica that lacked changes, or a restored backup",
+            state.generation,
+            self.history.newest().unwrap_or_default().max(self.seen.load(Ordering::Relaxed))
+        );
+        Err(Fault::Final(DirectoryError::Turned { directory: node.name.clone(), reason }))
+    }
+
+    /// Whether what was published with this cursor can be gone on after.
+    pub(super) async fn go_on(&self, generation: Generation, cursor: &[u8]) -> Result<bool, DirectoryError> {
+        let (identity, mark) = history::parts(cursor);
+        // Whichever answers, behind or not: each says which directory it holds.
+        let state = self.servers.ask(async |at| Ok(self.state(at, self.node(at)?).await?)).await?;
+        if state.identity != identity {
+            return Ok(false);
+        }
+        self.history.note(generation.0, mark);
+        self.seen.fetch_max(generation.0, Ordering::Relaxed);
+        loop {
+            match self.generation().await {
+                Ok(_) => return Ok(true),
+                Err(DirectoryError::Turned { .. }) => {
+                    self.history.forget();
+                    self.seen.store(0, Ordering::Relaxed);
+                    return Ok(false);
+                }
+                // Who opens the directory once more begins to wait once more.
+                Err(DirectoryError::Unavailable { .. }) if self.history.left() == Some(false) => {
+                    tokio::time::sleep(self.config.poll.0).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     pub(super) async fn changes(&self, since: Generation, limit: u32) -> Result<Changes, DirectoryError> {
@@ -175,7 +255,13 @@ impl Inner {
         };
         let number = i64::try_from(since.0).unwrap_or(i64::MAX);
         let values = [("since", Value::Number(number)), ("limit", Value::Number(limit.into()))];
-        let rows = self.ask(Role::Reader, query, &values).await?;
+        let rows = self.ask(Role::Reader, query, &values).await.map_err(|error| match error {
+            // Nothing is wrong with those that answer but that they do not have this.
+            DirectoryError::Unavailable { directory, reason } if self.history.left() == Some(true) => {
+                DirectoryError::Outdated { directory, reason }
+            }
+            error => error,
+        })?;
         let column =
             |row: &MySqlRow, name: &str| row.number(name).ok().flatten().and_then(|number| u64::try_from(number).ok());
         let oldest = rows.first().and_then(|row| column(row, "oldest"));
@@ -183,8 +269,25 @@ impl Inner {
         if oldest.is_some_and(|oldest| oldest > since.0 + 1) || newest.is_some_and(|newest| newest < since.0) {
             return Ok(Changes::Gap);
         }
-        Ok(Changes::List(rows.iter().filter_map(change).collect()))
+        let other = |row: &MySqlRow| {
+            column(row, "generation").is_some_and(|generation| self.history.contradicts(generation, mark(row, "mark")))
+        };
+        let began = rows.first().and_then(|row| mark(row, "since_mark"));
+        if self.history.contradicts(since.0, began) || rows.iter().any(other) {
+            return Ok(Changes::Gap);
+        }
+        let changes: Vec<Change> = rows.iter().filter_map(change).collect();
+        if let (Some(change), Some(row)) = (changes.last(), rows.last()) {
+            self.history.note(change.generation.0, mark(row, "mark"));
+        }
+        self.history.tell(&changes);
+        Ok(Changes::List(changes))
     }
+}
+
+/// The mark of a change in a row, as a text: it may be too large for a signed number.
+pub(super) fn mark(row: &MySqlRow, column: &str) -> Option<u64> {
+    str::from_utf8(&row.bytes(column)).ok()?.parse().ok()
 }
 
 /// A change from a row; `None` for the row that only has the counters.

@@ -8,7 +8,7 @@ use sqlx::mysql::MySqlRow;
 
 use super::node::Role;
 use super::queries::{Query, Value};
-use super::{FeedQueries, MysqlDirectory};
+use super::{FeedQueries, MysqlDirectory, history};
 use crate::directory::DirectoryError;
 use crate::directory::fleet::{HostName, HostReport, Reported};
 use crate::directory::sql::Columns;
@@ -19,20 +19,51 @@ impl MysqlDirectory {
         if !self.has_own_tables() {
             return Ok(());
         }
+        // What was published of another history is nothing in this one, although its number may be higher.
         let query = query(
-            "CALL fleet_report(?, ?, ?, ?, ?, ?)",
-            &["host", "generation", "newest", "stale", "version", "trouble"],
+            "CALL fleet_report(?, coalesce((SELECT 0 FROM directory AS d LEFT JOIN `change` AS c ON c.generation = ? \
+             WHERE d.generation < ? OR CAST(c.seq AS CHAR) <> ?), ?), ?, ?, ?, ?)",
+            &["host", "generation", "generation", "mark", "generation", "newest", "stale", "version", "trouble"],
         );
+        let mark = history::parts(&report.cursor).1.map(|mark| mark.to_string());
         let number = |number: u64| Value::Number(i64::try_from(number).unwrap_or(i64::MAX));
         let values = [
             ("host", Value::Text(report.host.as_str())),
             ("generation", number(report.generation.0)),
+            ("mark", mark.as_deref().map_or(Value::Null, Value::Text)),
             ("newest", number(report.newest.0)),
             ("stale", number(report.stale.as_secs().min(u32::MAX.into()))),
             ("version", Value::Text(&report.version)),
             ("trouble", Value::Text(&report.trouble)),
         ];
         self.on_primary(&query, &values).await.map(drop)
+    }
+
+    /// As [`common`](crate::directory::Directory::common): 0 for what was published of another history.
+    pub(super) async fn in_this_history(
+        &self,
+        generation: Generation,
+        cursor: &[u8],
+    ) -> Result<Generation, DirectoryError> {
+        let (history, (_, Some(mark))) = (&self.inner.history, history::parts(cursor)) else { return Ok(generation) };
+        if !self.has_own_tables() {
+            return Ok(generation);
+        }
+        if generation.0 > self.inner.seen.load(Ordering::Relaxed) {
+            return Ok(Generation(0));
+        }
+        let there = match history.mark(generation.0) {
+            Some(there) => Some(there),
+            None => {
+                let query =
+                    query("SELECT CAST(seq AS CHAR) AS mark FROM `change` WHERE generation = ?", &["generation"]);
+                let number = i64::try_from(generation.0).unwrap_or(i64::MAX);
+                let rows = self.inner.ask(Role::Reader, &query, &[("generation", Value::Number(number))]).await?;
+                rows.first().and_then(|row| super::feed::mark(row, "mark"))
+            }
+        };
+        // The log may not reach back so far: then nothing contradicts it.
+        Ok(if there.is_none_or(|there| there == mark) { generation } else { Generation(0) })
     }
 
     /// All hosts, as the nearest server has them: one that is behind makes somebody wait longer, never too short.

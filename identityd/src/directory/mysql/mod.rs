@@ -6,6 +6,7 @@ mod check;
 mod error;
 mod feed;
 mod fleet;
+mod history;
 mod migrate;
 mod node;
 mod noticed;
@@ -24,6 +25,7 @@ use sqlx::mysql::{MySqlPool, MySqlRow};
 pub use check::Checked;
 pub(crate) use error::translate;
 use feed::{Numbering, State};
+use history::{History, Standing};
 use node::{Node, Patience, Role, options};
 use noticed::Noticed;
 use queries::{FeedQueries, Queries, Query, Value};
@@ -51,6 +53,7 @@ struct Inner {
     primary: AtomicUsize,
     /// The newest generation that was seen on any server: an answer from a server that is behind it would be an old one.
     seen: AtomicU64,
+    history: History,
     /// Which directory it is. A server that has another one is not asked.
     identity: Mutex<Option<String>>,
     noticed: Noticed,
@@ -106,6 +109,7 @@ impl MysqlDirectory {
             queries,
             primary: AtomicUsize::new(0),
             seen: AtomicU64::new(0),
+            history: History::default(),
             identity: Mutex::new(None),
             noticed,
             numbering: Numbering::default(),
@@ -187,6 +191,31 @@ impl Inner {
             .await
     }
 
+    /// Asks about one entry. Where for long no other server answers, one that lacks changes may: not about what is known to have changed since, so that a lock or a
+    /// password that was seen here is not undone by it.
+    async fn look_up(
+        &self,
+        role: Role,
+        query: &Query,
+        values: &[(&str, Value<'_>)],
+    ) -> Result<Vec<MySqlRow>, DirectoryError> {
+        match self.ask(role, query, values).await {
+            Err(DirectoryError::Unavailable { .. })
+                if self.history.left() == Some(true) && history::is_about_one(values) => {}
+            answer => return answer,
+        }
+        self.servers
+            .ask(async |at| {
+                let node = self.node(at)?;
+                if self.history.has_changed(values, node.shown()) {
+                    let reason = "it has changed since, and no server answers that has the change".into();
+                    return Err(Fault::Final(DirectoryError::Outdated { directory: node.name.clone(), reason }));
+                }
+                Ok(node.rows(role, query, values).await?)
+            })
+            .await
+    }
+
     fn node(&self, at: usize) -> Result<&Node, Fault> {
         self.nodes.get(at).map(Arc::as_ref).ok_or_else(|| Fault::Elsewhere(self.nowhere("no such server")))
     }
@@ -198,24 +227,40 @@ impl Inner {
             return Ok(());
         }
         let state = self.state(at, node).await?;
-        if state.generation >= seen || state.writable {
-            return Ok(());
-        }
-        let reason = format!("it is behind: generation {} of {seen}; see SHOW SLAVE STATUS there", state.generation);
-        Err(Fault::Elsewhere(DirectoryError::Unavailable { directory: node.name.clone(), reason }))
+        if state.standing == Standing::Whole || state.writable { Ok(()) } else { Err(self.lacks(node, &state)) }
+    }
+
+    fn lacks(&self, node: &Node, state: &State) -> Fault {
+        let (has, seen) = (state.generation, self.seen.load(Ordering::Relaxed));
+        let reason = match state.standing {
+            Standing::Other => {
+                format!("it has other changes than the primary had (generation {has}): set it up anew as a replica")
+            }
+            _ => format!("it is behind: generation {has} of {seen}; see SHOW SLAVE STATUS there"),
+        };
+        Fault::Elsewhere(DirectoryError::Unavailable { directory: node.name.clone(), reason })
     }
 
     /// What a server says of itself; nothing but that it answers, where there are no numbers.
     async fn state(&self, at: usize, node: &Node) -> Result<State, DirectoryError> {
-        let state = match &self.queries.feed {
-            FeedQueries::Own { state, .. } => State::read(&node.name, &node.rows(Role::Reader, state, &[]).await?)?,
+        let (seen, known) = (self.seen.load(Ordering::Relaxed), self.history.newest());
+        let mut state = match &self.queries.feed {
+            FeedQueries::Own { state, .. } => {
+                let known = known.and_then(|known| i64::try_from(known).ok()).map_or(Value::Null, Value::Number);
+                State::read(&node.name, &node.rows(Role::Reader, state, &[("known", known)]).await?)?
+            }
             FeedQueries::Log { generation, .. } => {
-                State::read(&node.name, &node.rows(Role::Reader, generation, &[]).await?)?
+                let mut state = State::read(&node.name, &node.rows(Role::Reader, generation, &[]).await?)?;
+                // Their question does not say it; it matters where something is missing.
+                state.writable = state.generation < seen && Self::is_primary(node).await?;
+                state
             }
             FeedQueries::Updated { .. } => State::default(),
         };
         self.recognise(node, &state)?;
-        node.shows(state.generation);
+        state.standing = self.history.standing(&state, known, seen);
+        // What it has of another history is none of this one.
+        node.shows(if state.standing == Standing::Other { 0 } else { state.generation });
         if state.writable {
             self.primary.store(at, Ordering::Relaxed);
         }
@@ -275,6 +320,10 @@ impl Inner {
         if let FeedQueries::Own { .. } = self.queries.feed {
             return Ok(self.state(at, node).await?.writable);
         }
+        Self::is_primary(node).await
+    }
+
+    async fn is_primary(node: &Node) -> Result<bool, DirectoryError> {
         let query = Query { text: "SELECT @@global.read_only AS read_only".into(), parameters: Vec::new() };
         let rows = node.rows(Role::Authentication, &query, &[]).await?;
         Ok(rows.first().is_some_and(|row| row.number("read_only") == Ok(Some(0))))

@@ -60,11 +60,11 @@ pub(super) struct ManyOf {
 pub(super) enum FeedQueries {
     /// The tables of `schema/sql/mysql/`.
     Own {
-        /// generation, identity, pending, read_only: one row.
+        /// generation, identity, pending, read_only, mark (of the newest change), known_mark (of the change `:known`): one row.
         state: Query,
         /// Numbers what is pending; generation.
         number: Query,
-        /// newest, oldest, generation, kind, name, id.
+        /// newest, oldest, since_mark (of the change `:since`), generation, mark, kind, name, id.
         changes: Query,
     },
     /// A log of changes in somebody else's tables.
@@ -116,7 +116,7 @@ impl Queries {
 
     fn own() -> Result<Self, DirectoryError> {
         let own = |text: &str| {
-            parse("built in", text, &["name", "uid", "gid", "after", "limit", "since", "old", "new", "today"])
+            parse("built in", text, &["name", "uid", "gid", "after", "limit", "since", "old", "new", "today", "known"])
         };
         Ok(Self {
             login_by_name: own(login!("WHERE l.name = :name"))?,
@@ -138,13 +138,15 @@ impl Queries {
             reset_password: Some(own("CALL reset_password(:name, :new, :today)")?),
             feed: FeedQueries::Own {
                 state: own(
-                    "SELECT generation, identity, (SELECT count(*) FROM (SELECT seq FROM touched LIMIT 1) AS t) AS pending, \
-                     @@global.read_only AS read_only FROM directory",
+                    "SELECT d.generation, d.identity, (SELECT count(*) FROM (SELECT seq FROM touched LIMIT 1) AS t) AS pending, \
+                     @@global.read_only AS read_only, (SELECT CAST(seq AS CHAR) FROM `change` WHERE generation = d.generation) AS mark, \
+                     (SELECT CAST(seq AS CHAR) FROM `change` WHERE generation = :known) AS known_mark FROM directory AS d",
                 )?,
                 number: own("CALL number_changes()")?,
                 changes: own(
                     "SELECT d.generation AS newest, coalesce((SELECT min(generation) FROM `change`), d.generation + 1) AS oldest, \
-                     c.generation, c.kind, c.name, c.id FROM directory AS d LEFT JOIN \
+                     (SELECT CAST(seq AS CHAR) FROM `change` WHERE generation = :since) AS since_mark, \
+                     c.generation, CAST(c.seq AS CHAR) AS mark, c.kind, c.name, c.id FROM directory AS d LEFT JOIN \
                      (SELECT * FROM `change` WHERE generation > :since ORDER BY generation LIMIT :limit) AS c ON 1 = 1 ORDER BY c.generation",
                 )?,
             },

@@ -15,7 +15,7 @@ use sqlx::mysql::MySqlRow;
 use super::node::Role;
 use super::queries::{Many, Query, Value};
 use super::stock::MysqlStock;
-use super::{FeedQueries, MysqlDirectory};
+use super::{FeedQueries, MysqlDirectory, history};
 use crate::accounts::key::AuthorizedKey;
 use crate::directory::fleet::{HostName, HostReport, Hosts};
 use crate::directory::servers::ServerReport;
@@ -30,7 +30,7 @@ const NO_RESET: &str = "this server may not set a password without the old one; 
 
 impl MysqlDirectory {
     async fn look(&self, query: &Query, values: &[(&str, Value<'_>)]) -> Result<Vec<MySqlRow>, DirectoryError> {
-        self.inner.ask(Role::Reader, query, values).await
+        self.inner.look_up(Role::Reader, query, values).await
     }
 
     /// Two questions for all of them.
@@ -143,7 +143,7 @@ impl Directory for MysqlDirectory {
 
     async fn password_hash(&self, name: &LoginName) -> Result<Option<PasswordHash>, DirectoryError> {
         let query = &self.inner.queries.password_hash;
-        let rows = self.inner.ask(Role::Authentication, query, &[("name", Value::Text(name.as_str()))]).await?;
+        let rows = self.inner.look_up(Role::Authentication, query, &[("name", Value::Text(name.as_str()))]).await?;
         Ok(rows.first().map(hash))
     }
 
@@ -230,12 +230,12 @@ impl Directory for MysqlDirectory {
         MysqlStock::open(self).await
     }
 
-    /// Which directory it is: its numbers mean nothing in another one.
-    fn cursor(&self, _generation: Generation) -> Vec<u8> {
+    /// Which directory it is, and which change has this number: the number means nothing in another directory, or another history of this one.
+    fn cursor(&self, generation: Generation) -> Vec<u8> {
         match self.inner.queries.feed {
             FeedQueries::Own { .. } => {
                 let identity = self.inner.identity.lock().unwrap_or_else(PoisonError::into_inner);
-                identity.clone().unwrap_or_default().into_bytes()
+                history::cursor(identity.as_deref().unwrap_or_default(), self.inner.history.mark(generation.0))
             }
             // Somebody else's tables have no name of their own.
             _ => self.inner.label.bytes().take(MAX_CURSOR).collect(),
@@ -243,9 +243,15 @@ impl Directory for MysqlDirectory {
     }
 
     async fn resume(&self, generation: Generation, cursor: &[u8]) -> Result<bool, DirectoryError> {
-        // The server says which directory it holds.
+        if let FeedQueries::Own { .. } = self.inner.queries.feed {
+            return self.inner.go_on(generation, cursor).await;
+        }
         self.inner.generation().await?;
         Ok(self.cursor(generation) == cursor)
+    }
+
+    async fn common(&self, generation: Generation, cursor: &[u8]) -> Result<Generation, DirectoryError> {
+        self.in_this_history(generation, cursor).await
     }
 
     fn servers(&self) -> Vec<ServerReport> {

@@ -21,6 +21,10 @@ const PAGE: u32 = 4000;
 const LARGEST: usize = 256 << 20;
 /// Entries handed on at a time.
 const HANDED: usize = 500;
+/// How many there are, for who shows progress. The server gives it up by itself after 5 s (MariaDB and MySQL say that in different words): InnoDB reads an index for it,
+/// and that may come from a cold disk.
+const COUNT: &str = "/*M! SET STATEMENT max_statement_time = 5 FOR */ SELECT /*+ MAX_EXECUTION_TIME(5000) */ \
+     (SELECT count(*) FROM login) AS logins, (SELECT count(*) FROM unix_group) AS `groups`";
 /// Longest time for one answer.
 const ANSWER: Duration = Duration::from_secs(30);
 
@@ -47,7 +51,7 @@ impl MysqlStock {
             FeedQueries::Updated { .. } => Some(inner.generation().await?),
             _ => None,
         };
-        let stock = inner
+        let mut stock = inner
             .servers
             .ask(async |at| {
                 let node = inner.node(at)?;
@@ -55,7 +59,30 @@ impl MysqlStock {
                 Ok(begin(directory, node, made_up).await?)
             })
             .await?;
+        // Not within the time in which a server must answer a look-up: a slow count says nothing about the server.
+        if let FeedQueries::Own { .. } = &inner.queries.feed {
+            stock.count().await?;
+        }
         Ok(Box::new(stock))
+    }
+
+    async fn count(&mut self) -> Result<(), DirectoryError> {
+        let asked = sqlx::query(COUNT).fetch_one(&mut self.connection);
+        match tokio::time::timeout(ANSWER, asked).await {
+            Ok(Ok(row)) => {
+                let number =
+                    |column| row.number(column).ok().flatten().and_then(|n| u64::try_from(n).ok()).unwrap_or(0);
+                self.expected = (number("logins"), number("groups"));
+                Ok(())
+            }
+            // It took too long: nobody sees how far the reading is.
+            Ok(Err(sqlx::Error::Database(error))) => {
+                tracing::debug!(server = self.server, reason = error.message(), "the logins are not counted");
+                Ok(())
+            }
+            Ok(Err(error)) => Err(translate(&self.server, &error)),
+            Err(_) => Err(stopped(&self.server)),
+        }
     }
 
     async fn rows(&mut self, query: &Query, values: &[(&str, Value<'_>)]) -> Result<Vec<MySqlRow>, DirectoryError> {
@@ -146,26 +173,25 @@ async fn begin(directory: &MysqlDirectory, node: &Node, made_up: Option<u64>) ->
     // Two statements: sqlx sends raw texts as they are, and the level counts for transactions that begin after it.
     answer(name, connection.execute("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")).await?;
     answer(name, connection.execute("START TRANSACTION WITH CONSISTENT SNAPSHOT")).await?;
-    let (generation, expected) = match &inner.queries.feed {
+    let generation = match &inner.queries.feed {
         FeedQueries::Own { state, .. } => {
             let rows = answer(name, state.rows(&[], &mut connection, super::node::ANSWER)).await?;
-            let count = "SELECT (SELECT count(*) FROM login) AS logins, (SELECT count(*) FROM unix_group) AS `groups`";
-            let counts = answer(name, sqlx::query(count).fetch_one(&mut connection)).await?;
-            let number = |column| counts.number(column).ok().flatten().and_then(|n| u64::try_from(n).ok()).unwrap_or(0);
-            (State::read(name, &rows)?.generation, (number("logins"), number("groups")))
+            let state = State::read(name, &rows)?;
+            inner.history.note(state.generation, state.mark);
+            state.generation
         }
         FeedQueries::Log { generation, .. } => {
             let rows = answer(name, generation.rows(&[], &mut connection, super::node::ANSWER)).await?;
-            (State::read(name, &rows)?.generation, (0, 0))
+            State::read(name, &rows)?.generation
         }
-        FeedQueries::Updated { .. } => (made_up.unwrap_or(0), (0, 0)),
+        FeedQueries::Updated { .. } => made_up.unwrap_or(0),
     };
     Ok(MysqlStock {
         directory: directory.clone(),
         server: name.clone(),
         connection,
         generation: Generation(generation),
-        expected,
+        expected: (0, 0),
         groups: VecDeque::new(),
         gids: HashMap::new(),
         after: None,
@@ -181,9 +207,11 @@ fn page(after: i64) -> [(&'static str, Value<'static>); 2] {
 async fn answer<T>(server: &str, question: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, DirectoryError> {
     match tokio::time::timeout(ANSWER, question).await {
         Ok(answer) => answer.map_err(|error| translate(server, &error)),
-        Err(_) => Err(DirectoryError::Unavailable {
-            directory: server.into(),
-            reason: format!("it stopped sending in the middle of a full reading ({} s)", ANSWER.as_secs()),
-        }),
+        Err(_) => Err(stopped(server)),
     }
+}
+
+fn stopped(server: &str) -> DirectoryError {
+    let reason = format!("it stopped sending in the middle of a full reading ({} s)", ANSWER.as_secs());
+    DirectoryError::Unavailable { directory: server.into(), reason }
 }
