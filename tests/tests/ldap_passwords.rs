@@ -292,4 +292,13 @@ fn a_password_is_changed_at_the_provider_where_the_nearest_server_is_a_copy() {
     change(&mosh, "secret of ana", "a better one 7").success();
     let sshd = mosh.sshd(&[]);
     mosh.wait_until("the copy has it", SOON, |_| sshd.ssh("ana", Auth::Password("a better one 7"), "true").ok());
+
+    // A copy that does not know where to write says so in another way.
+    mosh.daemon().stop();
+    let nowhere = "dn: olcDatabase={1}mdb,cn=config\nchangetype: modify\ndelete: olcUpdateRef\n";
+    consumer.modify(nowhere).success();
+    mosh.daemon().start();
+    mosh.wait_until("ana is there", SOON, |mosh| mosh.run(["getent", "passwd", "ana"]).ok());
+    change(&mosh, "a better one 7", "a better one 8").success();
+    mosh.wait_until("the copy has it", SOON, |_| sshd.ssh("ana", Auth::Password("a better one 8"), "true").ok());
 }

@@ -114,6 +114,12 @@ impl<'m> Slapd<'m> {
         format!("ldapi://{}%2Fldapi", self.folder().replace('/', "%2F"))
     }
 
+    /// Where clients of other machines that share a folder with this one find it.
+    #[must_use]
+    pub fn shared(self) -> String {
+        format!("ldapi://%2Fsrv%2Fshared%2Fldapi{}", self.number)
+    }
+
     /// Encrypted from the beginning.
     #[must_use]
     pub fn ldaps(self) -> String {
@@ -188,6 +194,15 @@ impl<'m> Slapd<'m> {
         self.start();
     }
 
+    /// Who is on its list of hosts.
+    #[must_use]
+    pub fn hosts(self) -> Vec<String> {
+        let uri = self.ldapi();
+        let search = ["ldapsearch", "-Q", "-LLL", "-Y", "EXTERNAL", "-H", &uri, "-b", "cn=fleet", "-s", "one", "cn"];
+        let found = self.mosh.run(search);
+        found.stdout.lines().filter_map(|line| line.strip_prefix("cn: ").map(str::to_owned)).collect()
+    }
+
     /// Runs a program of ldap-utils as a service account, such as `panel`, or `web1,cn=identityd`.
     pub fn as_account(self, account: &str, program: &[&str], stdin: &str) -> Output {
         let dn = format!("cn={account},ou=services,{SUFFIX}");
@@ -223,8 +238,9 @@ impl<'m> Slapd<'m> {
     /// Starts it again.
     pub fn start(self) {
         let (folder, port) = (self.folder(), self.port());
+        let shared = if self.mosh.exists("/srv/shared") { self.shared() } else { String::new() };
         self.mosh.background(&format!(
-            "echo $$ >{folder}/pid; exec slapd -d stats -F {folder}/config -h 'ldap://127.0.0.1:{port} {} {}' 2>>{folder}/log",
+            "echo $$ >{folder}/pid; exec slapd -d stats -F {folder}/config -h 'ldap://127.0.0.1:{port} {} {} {shared}' 2>>{folder}/log",
             self.ldaps(),
             self.ldapi()
         ));

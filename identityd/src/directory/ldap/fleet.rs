@@ -1,11 +1,13 @@
 //! The list of hosts: one entry each below `fleet_base`, in a database without persistent searches (`schema/ldap/fleet.ldif`, `docs/fleet.md`).
 
-use std::collections::HashSet;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ldap3::{Mod, Scope};
 use schema::record::Generation;
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use super::LdapDirectory;
 use super::client::{Client, LdapFailure, Search};
@@ -18,9 +20,17 @@ use crate::directory::fleet::{HostName, HostReport, Hosts, MAX_HOSTS, Reported};
 /// How long the feed may need for what the server says is committed. It is pushed within milliseconds; a change of entries that nobody follows is never.
 const PUSHED: Duration = Duration::from_secs(1);
 
-/// The connection that reports go over: a new one for each would cost a bind, and TLS.
+/// As far the clocks of servers may be apart.
+const CLOCKS: Duration = Duration::from_secs(60);
+
+/// What is kept from one report, or one list, to the next.
 #[derive(Debug, Default)]
-pub(super) struct Reporting(Mutex<Option<Client>>);
+pub(super) struct Reporting {
+    /// The connection that reports go over: a new one for each would cost a bind, and TLS.
+    connection: Mutex<Option<Client>>,
+    /// Servers that have no list of hosts. While one of them does not answer nobody is missing.
+    without: Mutex<BTreeSet<usize>>,
+}
 
 impl LdapDirectory {
     /// Writes this host's entry, or adds it.
@@ -32,66 +42,121 @@ impl LdapDirectory {
         let dn = format!("cn={},{base}", report.host);
         let values = values(report);
         let changes = || values.iter().map(|(name, value)| Mod::Replace(bytes(name), value.clone())).collect();
-        let mut slot = self.reporting.0.lock().await;
-        let mut client = match slot.take().filter(Client::is_usable) {
-            Some(client) => client,
-            None => self.writer().await?,
-        };
-        let mut stored = client.modify(&dn, changes()).await;
-        if matches!(&stored, Err(failure) if failure.is_away()) {
-            // A connection that was kept may have died unnoticed.
-            client = self.writer().await?;
-            stored = client.modify(&dn, changes()).await;
+        let mut slot = self.reporting.connection.lock().await;
+        let mut kept = slot.take().filter(Client::is_usable);
+        let mut writers = self.pool.writers();
+        loop {
+            let was_kept = kept.is_some();
+            let mut client = match kept.take() {
+                Some(client) => client,
+                None => writers.next().await?,
+            };
+            let mut stored = client.modify(&dn, changes()).await;
+            if is_not_there(&stored) {
+                stored = client.add(&dn, entry(report, &values)).await;
+            }
+            match stored {
+                // A connection that was kept may have died unnoticed.
+                Err(failure) if failure.is_away() && was_kept => {}
+                Err(failure) if failure.is_away() => return Err(self.pool.unavailable(failure.to_string())),
+                // A copy; or one without the list (32), or even its schema (17), which another one has.
+                Err(failure @ LdapFailure::Said { code: 10 | 17 | 32 | 53, .. }) => {
+                    let _ = self.pool.takes_no_changes(client.server, &failure);
+                    writers.leave(client.server, &failure);
+                }
+                stored => {
+                    *slot = Some(client);
+                    return stored.map_err(|failure| self.refused(&failure));
+                }
+            }
         }
-        if matches!(stored, Err(LdapFailure::Said { code: 32, .. })) {
-            stored = client.add(&dn, entry(report, &values)).await;
-        }
-        let stored = self.stored(stored);
-        if !matches!(stored, Err(DirectoryError::Unavailable { .. })) {
-            *slot = Some(client);
-        }
-        stored
     }
 
-    /// All hosts.
+    /// All hosts: what each server has of them, since each host reports to the nearest one that takes it.
     pub(super) async fn hosts(&self) -> Result<Hosts, DirectoryError> {
-        let base = &self.map.0.fleet_base;
-        if base.is_empty() {
-            return Err(DirectoryError::Refused(
-                "there is no list of hosts: name its base in [directory] fleet_base (docs/fleet.md)".into(),
-            ));
-        }
+        let base = self.fleet_base()?;
         let names = ["cn", GENERATION, NEWEST, STALE, VERSION, TROUBLE, SEEN, "modifyTimestamp"];
         let search = Search {
-            base: base.clone(),
+            base: base.into(),
             scope: Scope::OneLevel,
             filter: "(objectClass=mayfirstHost)".into(),
             attributes: names.map(String::from).into(),
             limit: i32::try_from(MAX_HOSTS).unwrap_or(0),
             optional: false,
         };
-        let found = self.pool.find(&search).await?;
+        let answers = self.pool.search_each(&search).await;
         let committed = if self.feed.position().is_some() { Some(self.pool.committed().await?) } else { None };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let incomplete = found.cut.then(|| {
-            format!(
-                "there are more than {} entries below {base}, and these are some of them: remove those that are no hosts, or raise the limit of identityd's account (olcLimits, schema/ldap/fleet.ldif)",
-                found.entries.len()
-            )
-        });
-        let hosts = found.entries.iter().filter_map(|entry| reported(entry, now, committed.as_ref()));
-        Ok(Hosts { reported: hosts.collect(), incomplete })
+        let mut hosts = BTreeMap::<HostName, Vec<Reported>>::new();
+        let (mut lists, mut incomplete) = (0, Vec::new());
+        let mut without = self.reporting.without.lock().await;
+        for (server, answer) in answers {
+            let url = self.pool.url(server);
+            match answer {
+                // The base lies elsewhere: as for 32, this one does not have the list.
+                Ok(found) if found.entries.is_empty() && !found.references.is_empty() => drop(without.insert(server)),
+                Ok(found) => {
+                    lists += 1;
+                    without.remove(&server);
+                    if found.cut {
+                        incomplete.push(format!(
+                            "{url} has more than {} entries below {base}, and gives these: remove those that are no hosts, or raise the limit of identityd's account (olcLimits, schema/ldap/fleet.ldif)",
+                            found.entries.len()
+                        ));
+                    }
+                    for line in found.entries.iter().filter_map(|entry| reported(entry, now, committed.as_ref())) {
+                        hosts.entry(line.report.host.clone()).or_default().push(line);
+                    }
+                }
+                Err(LdapFailure::Said { code: 32, .. }) => drop(without.insert(server)),
+                Err(failure) if failure.is_away() => {}
+                Err(failure) => incomplete.push(format!("{url} does not give its list: {failure}")),
+            }
+        }
+        let mut silent = self.pool.who_is_silent(&without);
+        if lists == 0 {
+            return Err(match incomplete.pop().or_else(|| silent.pop().map(|silent| silent.reason)) {
+                Some(reason) => self.pool.unavailable(reason),
+                None => DirectoryError::Refused(format!(
+                    "no server has {base}, or identityd may not see it: load schema/ldap/fleet.ldif (schema/ldap/README.md)"
+                )),
+            });
+        }
+        Ok(Hosts {
+            reported: hosts.into_values().filter_map(newest).collect(),
+            incomplete: (!incomplete.is_empty()).then(|| incomplete.join("; ")),
+            silent,
+        })
     }
 
-    /// Removes a host's entry.
+    /// Removes a host's entry from each server that has it.
     pub(super) async fn remove_host(&self, host: &HostName) -> Result<bool, DirectoryError> {
-        let base = &self.map.0.fleet_base;
-        if base.is_empty() {
-            return self.hosts().await.map(|_| false);
+        let dn = format!("cn={host},{}", self.fleet_base()?);
+        let (mut removed, mut known, mut closed) = (false, false, String::new());
+        for server in self.pool.order.candidates() {
+            let until = Instant::now() + self.map.0.timeout.0;
+            let Ok(mut client) = self.pool.connect_first(&[server], true, until).await else { continue };
+            let answer = tokio::time::timeout_at(until, client.delete(&dn)).await;
+            match answer.unwrap_or_else(|_| Err(LdapFailure::Away("it is silent".into()))) {
+                Ok(()) => (removed, known) = (true, true),
+                Err(LdapFailure::Said { code: 32, .. }) => known = true,
+                // Another server's entry, if it has one.
+                Err(failure) if self.pool.takes_no_changes(server, &failure) => {
+                    closed = format!("{}: {failure}", self.pool.url(server));
+                }
+                Err(failure) if failure.is_away() => drop(self.pool.down(server, &failure)),
+                Err(failure) => return Err(self.refused(&failure)),
+            }
         }
-        match self.writer().await?.delete(&format!("cn={host},{base}")).await {
-            Err(LdapFailure::Said { code: 32, .. }) => Ok(false),
-            other => self.stored(other).map(|()| true),
+        let silent = self.pool.who_is_silent(&*self.reporting.without.lock().await).into_iter().next();
+        match (silent, removed) {
+            (Some(silent), true) => Err(self.pool.unavailable(format!(
+                "{host} is off the list of each server that answers, and one that does not may have it as well: {}; run this again when it does",
+                silent.reason
+            ))),
+            (Some(silent), false) => Err(self.pool.unavailable(silent.reason)),
+            (None, false) if !known => Err(self.pool.unavailable(closed)),
+            (None, removed) => Ok(removed),
         }
     }
 
@@ -121,14 +186,18 @@ impl LdapDirectory {
         }
     }
 
-    fn stored(&self, stored: Result<(), LdapFailure>) -> Result<(), DirectoryError> {
-        stored.map_err(|failure| match failure {
-            LdapFailure::Said { .. } if !failure.is_away() => DirectoryError::Refused(format!(
-                "the list of hosts below {}: {failure}; see schema/ldap/fleet.ldif",
-                self.map.0.fleet_base
+    fn fleet_base(&self) -> Result<&str, DirectoryError> {
+        match self.map.0.fleet_base.as_str() {
+            "" => Err(DirectoryError::Refused(
+                "there is no list of hosts: name its base in [directory] fleet_base (docs/fleet.md)".into(),
             )),
-            failure => self.pool.unavailable(failure.to_string()),
-        })
+            base => Ok(base),
+        }
+    }
+
+    fn refused(&self, failure: &LdapFailure) -> DirectoryError {
+        let base = &self.map.0.fleet_base;
+        DirectoryError::Refused(format!("the list of hosts below {base}: {failure}; see schema/ldap/fleet.ldif"))
     }
 }
 
@@ -162,6 +231,10 @@ fn values(report: &HostReport) -> Vec<(&'static str, Values)> {
     .collect()
 }
 
+fn is_not_there(answer: &Result<(), LdapFailure>) -> bool {
+    matches!(answer, Err(LdapFailure::Said { code: 32, .. }))
+}
+
 fn entry(report: &HostReport, values: &[(&str, Values)]) -> Vec<(Vec<u8>, Values)> {
     let one = |text: &str| HashSet::from([bytes(text)]);
     let mut entry = vec![(bytes("objectClass"), one("mayfirstHost")), (bytes("cn"), one(report.host.as_str()))];
@@ -187,6 +260,14 @@ fn reported(entry: &RawEntry, now: Duration, committed: Option<&Position>) -> Op
         cursor: Vec::new(),
     };
     Some(Reported { report: report.bounded(), age: now.saturating_sub(at) })
+}
+
+/// The newest of what one host said at several servers. Their clocks differ: of lines as young as each other the one that has seen most. (By that alone a host that was set up anew would never
+/// get rid of what it had said before.)
+fn newest(lines: Vec<Reported>) -> Option<Reported> {
+    let youngest = lines.iter().map(|line| line.age).min()?;
+    let young = lines.into_iter().filter(|line| line.age <= youngest + CLOCKS);
+    young.max_by_key(|line| (line.report.newest, line.report.generation, Reverse(line.age)))
 }
 
 #[cfg(test)]
@@ -224,5 +305,30 @@ mod tests {
         assert_eq!(known(&raw.clone().with(SEEN, csn)), Generation(1_790_000_000_000_005));
         let behind = raw.with(SEEN, "20260921141320.000003Z#000000#001#000000");
         assert_eq!(known(&behind), Generation(1_790_000_000_000_002));
+    }
+
+    #[test]
+    fn of_what_a_host_said_at_several_servers_the_newest_counts_though_their_clocks_differ() {
+        let line = |newest: u64, age: u64| Reported {
+            report: HostReport {
+                host: "web3".parse().unwrap(),
+                generation: Generation(newest),
+                newest: Generation(newest),
+                stale: Duration::ZERO,
+                version: String::new(),
+                trouble: String::new(),
+                cursor: Vec::new(),
+            },
+            age: Duration::from_secs(age),
+        };
+        let seen = |lines: &[(u64, u64)]| {
+            let newest = newest(lines.iter().map(|(newest, age)| line(*newest, *age)).collect()).unwrap();
+            (newest.report.newest.0, newest.age.as_secs())
+        };
+        assert_eq!(seen(&[(7, 3)]), (7, 3));
+        assert_eq!(seen(&[(7, 300), (9, 3)]), (9, 3));
+        assert_eq!(seen(&[(9, 8), (7, 3)]), (9, 8), "the clock of the second server is ahead");
+        assert_eq!(seen(&[(9, 8), (9, 3)]), (9, 3));
+        assert_eq!(seen(&[(9, 300), (7, 3)]), (7, 3), "it has been set up anew");
     }
 }

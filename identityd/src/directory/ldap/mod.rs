@@ -10,6 +10,7 @@ mod control;
 mod cookie;
 mod dial;
 pub mod dn;
+mod each;
 mod entry;
 mod feed;
 pub(crate) mod filter;
@@ -34,6 +35,7 @@ mod position;
 mod referral;
 mod stock;
 mod sync;
+mod writers;
 
 pub use entry::RawEntry;
 

@@ -9,6 +9,8 @@ use crate::directory::servers::ServerReport;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// At most, with up to a fifth more, so that a thousand hosts do not come back in the same instant.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+/// A copy may become a provider: after so long it is asked again whether it takes changes.
+const READ_ONLY: Duration = Duration::from_secs(60);
 
 /// The state of each server, in the order of the configuration.
 #[derive(Debug)]
@@ -17,12 +19,13 @@ pub(super) struct Order(Vec<Mutex<State>>);
 #[derive(Debug, Default, Clone)]
 struct State {
     down: Option<Down>,
-    read_only: bool,
+    read_only: Option<Instant>,
 }
 
 #[derive(Debug, Clone)]
 struct Down {
     reason: String,
+    since: Instant,
     pause: Duration,
     again: Instant,
 }
@@ -44,7 +47,10 @@ impl Order {
         let writable: Vec<usize> = all
             .iter()
             .copied()
-            .filter(|server| self.state(*server, |state| !state.read_only).unwrap_or(false))
+            .filter(|server| {
+                let writable = |state: &mut State| state.read_only.is_none_or(|since| since.elapsed() >= READ_ONLY);
+                self.state(*server, writable).unwrap_or(false)
+            })
             .collect();
         if writable.is_empty() { all } else { writable }
     }
@@ -63,10 +69,12 @@ impl Order {
         self.state(server, |state| {
             let before = state.down.take();
             let news = before.as_ref().is_none_or(|down| down.reason != reason);
+            let now = Instant::now();
+            let since = before.as_ref().map_or(now, |down| down.since);
             let pause = before.map_or(FIRST_PAUSE, |down| (down.pause * 2).min(LONGEST_PAUSE));
             let jitter =
                 if pause < LONGEST_PAUSE { Duration::ZERO } else { pause.mul_f64(rand::random_range(0.0..0.2)) };
-            state.down = Some(Down { reason: reason.into(), pause, again: Instant::now() + pause + jitter });
+            state.down = Some(Down { reason: reason.into(), since, pause, again: now + pause + jitter });
             news
         })
         .unwrap_or(false)
@@ -79,7 +87,16 @@ impl Order {
 
     /// It takes no changes.
     pub(super) fn refused_to_write(&self, server: usize) {
-        self.state(server, |state| state.read_only = true);
+        self.state(server, |state| state.read_only = Some(Instant::now()));
+    }
+
+    /// Those that do not answer, for how long, and why.
+    pub(super) fn down(&self) -> Vec<(usize, Duration, String)> {
+        let silent = |server: usize| {
+            let down = self.state(server, |state| state.down.clone()).flatten()?;
+            Some((server, down.since.elapsed(), down.reason))
+        };
+        (0..self.0.len()).filter_map(silent).collect()
     }
 
     /// What is known of each.
@@ -127,6 +144,8 @@ mod tests {
         order.failed(0, "gone");
         order.failed(1, "gone");
         assert_eq!(order.candidates(), [0, 1]);
+        let down: Vec<_> = order.down().into_iter().map(|(server, _, reason)| (server, reason)).collect();
+        assert_eq!(down, [(0, "gone".to_owned()), (1, "gone".to_owned())]);
     }
 
     #[test]

@@ -96,24 +96,26 @@ impl LdapDirectory {
         let entry =
             self.login_named(name).await?.map(|(raw, _)| raw).ok_or_else(|| refused("there is no such login"))?;
         // A copy that cannot be written says so, and another one is asked: what is sent again is the right password.
+        let mut closed = None;
         for _ in &self.map.0.servers {
-            if let Some(client) = self.replace_at_one(&entry, old, new).await? {
-                self.changed_today(&entry, today, old.map(|_| client)).await;
-                return Ok(Some(self.generation_of(&entry).await));
+            match self.replace_at_one(&entry, old, new).await? {
+                Replaced::Done(client) => {
+                    self.changed_today(&entry, today, old.map(|_| client)).await;
+                    return Ok(Some(self.generation_of(&entry).await));
+                }
+                Replaced::Closed(error) => closed = Some(error),
             }
         }
-        Err(self.pool.unavailable(
-            "each of its servers is a copy that cannot be written: name the provider in [directory] servers".into(),
-        ))
+        Err(closed.unwrap_or_else(|| self.pool.unavailable("no server is configured".into())))
     }
 
-    /// At one server. `None`: it is a copy that cannot be written.
+    /// At one server.
     async fn replace_at_one(
         &self,
         entry: &RawEntry,
         old: Option<&Secret>,
         new: &Secret,
-    ) -> Result<Option<Client>, DirectoryError> {
+    ) -> Result<Replaced, DirectoryError> {
         let refused = |text: &str| DirectoryError::Refused(text.into());
         let mut client = match old {
             Some(old) => {
@@ -151,11 +153,15 @@ impl LdapDirectory {
             }
         };
         match tokio::time::timeout(CHANGE, work).await {
-            Ok(Ok(())) => Ok(Some(client)),
-            Ok(Err(LdapFailure::Said { code: 10, .. })) => {
-                self.pool.order.refused_to_write(server);
-                Ok(None)
-            }
+            Ok(Ok(())) => Ok(Replaced::Done(client)),
+            Ok(Err(failure)) if self.pool.takes_no_changes(server, &failure) => Ok(Replaced::Closed(match failure {
+                // Or it is this change that it does not want: in its words.
+                LdapFailure::Said { code: 53, text } if !text.is_empty() => refused(&text),
+                _ => self.pool.unavailable(
+                    "each of its servers is a copy that cannot be written: name the provider in [directory] servers"
+                        .into(),
+                ),
+            })),
             Ok(Err(LdapFailure::Said { code: 50, .. })) if old.is_none() => {
                 Err(refused("identityd may not set passwords there: run identityctl login passwd"))
             }
@@ -176,15 +182,23 @@ impl LdapDirectory {
     ) -> Result<Generation, DirectoryError> {
         let entry = self.login_named(name).await?.map(|(raw, _)| raw);
         let entry = entry.ok_or_else(|| DirectoryError::Refused(format!("there is no login {name}")))?;
-        let mut client = self.pool.connect(true).await?;
         let value = format!("{{CRYPT}}{}", new.expose()).into_bytes();
         let change = Mod::Replace(self.map.0.attributes.password.clone().into_bytes(), HashSet::from([value]));
-        let stored = tokio::time::timeout(CHANGE, client.modify(&entry.dn, vec![change])).await;
-        match stored {
-            Ok(Ok(())) => {}
-            Ok(Err(failure @ LdapFailure::Said { .. })) => return Err(DirectoryError::Refused(failure.to_string())),
-            Ok(Err(failure)) => return Err(self.pool.unavailable(failure.to_string())),
-            Err(_) => return Err(self.pool.unavailable("the server has not confirmed the change in time".into())),
+        let mut writers = self.pool.writers();
+        loop {
+            let mut client = writers.next().await?;
+            let stored = tokio::time::timeout(CHANGE, client.modify(&entry.dn, vec![change.clone()])).await;
+            match stored {
+                Ok(Ok(())) => break,
+                Ok(Err(failure)) if self.pool.takes_no_changes(client.server, &failure) => {
+                    writers.leave(client.server, &failure);
+                }
+                Ok(Err(failure @ LdapFailure::Said { .. })) => {
+                    return Err(DirectoryError::Refused(failure.to_string()));
+                }
+                Ok(Err(failure)) => return Err(self.pool.unavailable(failure.to_string())),
+                Err(_) => return Err(self.pool.unavailable("the server has not confirmed the change in time".into())),
+            }
         }
         self.changed_today(&entry, today, None).await;
         Ok(self.generation_of(&entry).await)
@@ -229,6 +243,14 @@ impl LdapDirectory {
         };
         found.first().and_then(written).unwrap_or_else(|| self.feed.generation())
     }
+}
+
+/// How the change of a password ended at one server.
+enum Replaced {
+    /// It is another one.
+    Done(Client),
+    /// This server takes no changes; what to say if no other one does.
+    Closed(DirectoryError),
 }
 
 /// Whether the server notes itself when a password was changed.

@@ -113,53 +113,8 @@ impl Pool {
         Err(self.unavailable(reason))
     }
 
-    /// What is committed: the newest change of each provider that any server knows of. All that are up are asked at once; at least one answers.
-    pub(super) async fn committed(self: &Arc<Self>) -> Result<Position, DirectoryError> {
-        let mut asked = tokio::task::JoinSet::new();
-        for server in self.order.candidates() {
-            let pool = Arc::clone(self);
-            asked.spawn(async move { pool.position_of(server).await });
-        }
-        let (mut found, mut reason) = (None, String::new());
-        while let Some(ended) = asked.join_next().await {
-            match ended {
-                Ok(Ok(position)) => found.get_or_insert_with(Position::default).merge(&position),
-                Ok(Err(failure)) => reason = failure.to_string(),
-                Err(error) => reason = error.to_string(),
-            }
-        }
-        found.ok_or_else(|| self.unavailable(reason))
-    }
-
-    async fn position_of(&self, server: usize) -> Result<Position, LdapFailure> {
-        let limit = Instant::now() + ATTEMPT;
-        let ask = async |mut client: Client| {
-            let position = tokio::time::timeout_at(limit, self.position_at(&mut client)).await;
-            let position =
-                position.map_err(|_| LdapFailure::Away(format!("{} does not answer in time", self.url(server))))??;
-            self.keep(client);
-            Ok(position)
-        };
-        let mut found = Err(LdapFailure::Away(String::new()));
-        if let Some(client) = self.kept(server) {
-            found = ask(client).await;
-        }
-        if matches!(&found, Err(LdapFailure::Away(_))) && Instant::now() < limit {
-            found = match self.bound(server, limit).await {
-                Ok(client) => ask(client).await,
-                Err(failure) => Err(failure),
-            };
-        }
-        match &found {
-            Ok(_) => self.up(server),
-            Err(failure) if failure.is_away() => drop(self.down(server, failure)),
-            Err(_) => {}
-        }
-        found
-    }
-
     /// The newest change of each provider that a server has. The database says it at its top, which may be above our base. Empty where it is not to be had.
-    async fn position_at(&self, client: &mut Client) -> Result<Position, LdapFailure> {
+    pub(super) async fn position_at(&self, client: &mut Client) -> Result<Position, LdapFailure> {
         let mut position = Position::default();
         let mut base = Some(self.config.base.as_str());
         while let Some(name) = base.filter(|_| position == Position::default()) {
@@ -239,18 +194,23 @@ impl Pool {
             return Ok(client);
         }
         let until = Instant::now() + self.config.timeout.0;
-        self.connect_first(to_write || self.admin, true, until)
-            .await
-            .map_err(|failure| self.unavailable(failure.to_string()))
+        let candidates = if to_write || self.admin { self.order.writable() } else { self.order.candidates() };
+        self.connect_first(&candidates, true, until).await.map_err(|failure| self.unavailable(failure.to_string()))
     }
 
     /// A connection on which nobody has bound yet, to the first server that answers.
     pub(super) async fn connect_unbound(&self, to_write: bool, until: Instant) -> Result<Client, LdapFailure> {
-        self.connect_first(to_write, false, until).await
+        let candidates = if to_write { self.order.writable() } else { self.order.candidates() };
+        self.connect_first(&candidates, false, until).await
     }
 
-    async fn connect_first(&self, to_write: bool, bind: bool, until: Instant) -> Result<Client, LdapFailure> {
-        let candidates = if to_write { self.order.writable() } else { self.order.candidates() };
+    /// A connection to the first of these that answers.
+    pub(super) async fn connect_first(
+        &self,
+        candidates: &[usize],
+        bind: bool,
+        until: Instant,
+    ) -> Result<Client, LdapFailure> {
         let mut last = LdapFailure::Away("no server is configured".into());
         for (at, server) in candidates.iter().enumerate() {
             let limit = if at + 1 < candidates.len() { until.min(Instant::now() + ATTEMPT) } else { until };
@@ -271,7 +231,7 @@ impl Pool {
     }
 
     /// Connected to this server and bound as ourselves.
-    async fn bound(&self, server: usize, limit: Instant) -> Result<Client, LdapFailure> {
+    pub(super) async fn bound(&self, server: usize, limit: Instant) -> Result<Client, LdapFailure> {
         let identity = self.own.at(server, Instant::now())?;
         let clear = self.endpoints.get(server).is_some_and(Endpoint::is_clear) && !self.config.allow_plaintext;
         if clear && matches!(*identity, Identity::Simple(..)) {
@@ -308,7 +268,7 @@ impl Pool {
         self.admin
     }
 
-    fn kept(&self, server: usize) -> Option<Client> {
+    pub(super) fn kept(&self, server: usize) -> Option<Client> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         idle.retain(Client::is_usable);
         let at = idle.iter().position(|client| client.server == server)?;
