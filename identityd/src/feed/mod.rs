@@ -4,6 +4,7 @@
 //! poll in case both were missed. Looking is one small question when nothing has changed.
 
 mod replication;
+mod spread;
 mod watch;
 
 use std::collections::VecDeque;
@@ -190,6 +191,7 @@ impl Follower {
     /// Follows the directory that `open` opens on behalf of `host`.
     #[must_use]
     pub fn new(host: &Arc<Host>, open: Opener, file: Option<PathBuf>, poll: Duration) -> Self {
+        let alone = file.is_some();
         Self {
             feed: Arc::clone(host.feed()),
             cache: Arc::clone(host.cache()),
@@ -202,7 +204,8 @@ impl Follower {
             unreadable: None,
             tail: VecDeque::new(),
             reopened: Instant::now(),
-            replica: host.replica().map(|replica| Replication::new(Arc::clone(replica))),
+            // A file has one host.
+            replica: host.replica().map(|replica| Replication::new(Arc::clone(replica), alone)),
         }
     }
 

@@ -7,7 +7,7 @@ use schema::snapshot::write::Notes;
 use tokio::sync::oneshot::error::TryRecvError;
 use tokio::time::Instant;
 
-use super::{Change, Changes, DirectoryError, Follower, Lane, RETRY};
+use super::{Change, Changes, DirectoryError, Follower, Lane, RETRY, spread};
 use crate::cache::Source;
 use crate::directory::Kind;
 use crate::replica::{Limits, Loaded, Loading, MOST_CHANGES, Mark, Outcome, Replica, Rules, ask};
@@ -42,6 +42,8 @@ pub(super) enum Followed {
 /// What the follower knows of the replica.
 pub(super) struct Replication {
     pub(super) replica: Arc<Replica>,
+    /// No other host reads this directory.
+    alone: bool,
     /// The files of an earlier life have been looked at.
     adopted: bool,
     /// What is published cannot be brought forward; everything must be read. The newest generation for which the cache was emptied.
@@ -66,9 +68,10 @@ pub(super) struct Replication {
 }
 
 impl Replication {
-    pub(super) fn new(replica: Arc<Replica>) -> Self {
+    pub(super) fn new(replica: Arc<Replica>, alone: bool) -> Self {
         Self {
             replica,
+            alone,
             adopted: false,
             lost: None,
             wanted: None,
@@ -89,13 +92,17 @@ impl Replication {
         self.adopted && self.replica.published().is_some()
     }
 
-    /// What is published stands still until everything has been read.
+    /// What is published stands still until everything has been read. It is the directory that says so, to all hosts of a fleet at once: each reads when its turn comes.
     pub(super) fn lost(&mut self, reason: &str, newest: Generation) {
         self.lost = Some(newest);
         self.wanted = Some(reason.into());
         // What is being read may be of before.
         self.loading = None;
         self.added = None;
+        if !self.alone {
+            let logins = self.replica.published().map_or(0, |published| published.counts().0);
+            self.load_after = self.load_after.max(Instant::now() + spread::pause(logins, rand::random()));
+        }
     }
 
     /// When to look again although nothing has happened.
@@ -378,7 +385,7 @@ mod tests {
             kept: folder.path().join("kept"),
             visibility: schema::snapshot::control::Visibility::Open,
         };
-        let mut replication = Replication::new(Replica::start_in(places).unwrap());
+        let mut replication = Replication::new(Replica::start_in(places).unwrap(), false);
         let mut pauses = |at_most: Duration, times: usize| -> Vec<u64> {
             let pause = |_| {
                 let before = Instant::now();
