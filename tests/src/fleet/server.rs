@@ -232,7 +232,8 @@ impl Server {
         self.mosh
             .sh("set -e
                  cd /usr/share/identityd/ldap
-                 cat slapd.ldif >/tmp/config.ldif; printf '\\n' >>/tmp/config.ldif; cat fleet.ldif >>/tmp/config.ldif
+                 # Over a unix socket alone.
+                 sed /^olcTLS/d slapd.ldif >/tmp/config.ldif; printf '\\n' >>/tmp/config.ldif; cat fleet.ldif >>/tmp/config.ldif
                  printf '\\ndn: olcDatabase={3}monitor,cn=config\\nobjectClass: olcDatabaseConfig\\nolcDatabase: {3}monitor\\nolcAccess: to * by dn.exact=\"gidNumber=0+uidNumber=0,cn=peercred,cn=external,cn=auth\" read\\n' >>/tmp/config.ldif
                  slapadd -n 0 -F /etc/ldap/slapd.d -l /tmp/config.ldif
                  slapadd -q -n 1 -F /etc/ldap/slapd.d -l /tmp/tree.ldif

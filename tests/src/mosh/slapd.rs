@@ -7,7 +7,7 @@ use super::{Mosh, Output};
 
 /// Where each has its folder.
 const FOLDER: &str = "/srv/slapd";
-/// The password of the service accounts and of the root DN.
+/// The password of the service accounts.
 const PASSWORD: &str = "service-password";
 const SUFFIX: &str = "dc=example,dc=org";
 
@@ -87,7 +87,7 @@ pub fn csn_micros(csn: &str) -> Option<u64> {
 /// How a provider hears of what is written at another one.
 fn provider(number: u16, port: u16) -> String {
     format!(
-        "olcSyncrepl: rid={number:03} provider=ldap://127.0.0.1:{port} bindmethod=simple binddn=\"cn=admin,{SUFFIX}\" credentials={PASSWORD} \
+        "olcSyncrepl: rid={number:03} provider=ldap://127.0.0.1:{port} bindmethod=simple binddn=\"cn=replicator,ou=services,{SUFFIX}\" credentials={PASSWORD} \
          searchbase=\"{SUFFIX}\" type=refreshAndPersist retry=\"1 +\" starttls=critical tls_cacert={FOLDER}/tls/ca.pem\n"
     )
 }
@@ -299,8 +299,7 @@ impl Mosh {
         let script = format!(
             "set -e; cd {folder}
              sed -e 's#/var/lib/ldap#{folder}/data#' -e '/^olcPidFile/d' -e '/^olcArgsFile/d' \\
-                 -e 's#^olcRootDN: cn=admin.*#&\\nolcRootPW: {PASSWORD}#' \\
-                 -e '/^olcLocalSSF/a olcServerID: {number}\\nolcTLSCertificateFile: {FOLDER}/tls/server.pem\\nolcTLSCertificateKeyFile: {FOLDER}/tls/server.key' \\
+                 -e 's/^olcServerID: 1$/olcServerID: {number}/' \\
                  -e '/^olcDbMaxSize/r more' /usr/share/identityd/ldap/slapd.ldif >slapd.ldif
              slapadd -n 0 -F config -l slapd.ldif
              if test {number} = 1; then sed 's/{{CRYPT}}\\*/{PASSWORD}/' /usr/share/identityd/ldap/tree.ldif >tree.ldif
@@ -398,7 +397,8 @@ impl Mosh {
              openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=localhost -keyout server.key -out server.csr 2>/dev/null
              printf 'subjectAltName=DNS:localhost,DNS:mosh,IP:127.0.0.1\\n' >ext
              openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 30 -extfile ext -out server.pem 2>/dev/null
-             chmod 0644 *.pem"
+             chmod 0644 *.pem
+             ln -s {FOLDER}/tls /etc/ldap/tls"
         ))
         .success();
     }
