@@ -64,21 +64,20 @@ impl Pool {
         // Nobody else waits for the only one.
         let time = if candidates.len() > 1 { ATTEMPT } else { self.config.timeout.0 };
         let limit = Instant::now() + time;
-        let mut asked = JoinSet::new();
-        for server in candidates {
+        let ask = |server| {
             let (pool, search) = (Arc::clone(self), search.clone());
-            asked.spawn(async move { (server, pool.search_at(server, &search, limit).await) });
-        }
+            (server, tokio::spawn(async move { pool.search_at(server, &search, limit).await }))
+        };
+        let asked: Vec<_> = candidates.into_iter().map(ask).collect();
         let mut answers = Vec::new();
-        while let Some(ended) = asked.join_next().await {
-            let Ok((server, answer)) = ended else { continue };
+        for (server, answer) in asked {
+            let answer = answer.await.unwrap_or_else(|error| Err(LdapFailure::Away(error.to_string())));
             match &answer {
                 Err(failure) if failure.is_away() => drop(self.down(server, failure)),
                 _ => self.up(server),
             }
             answers.push((server, answer));
         }
-        answers.sort_by_key(|(server, _)| *server);
         answers
     }
 

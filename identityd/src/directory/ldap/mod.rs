@@ -84,14 +84,6 @@ impl LdapDirectory {
         })
     }
 
-    /// A connection to a server that can be written, bound as identityd.
-    ///
-    /// # Errors
-    /// None answers.
-    pub async fn writer(&self) -> Result<client::Client, DirectoryError> {
-        self.pool.connect(true).await
-    }
-
     /// How it is configured.
     #[must_use]
     pub fn config(&self) -> &LdapConfig {
