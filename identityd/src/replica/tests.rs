@@ -33,6 +33,14 @@ fn uid(world: &World, name: &str) -> Option<u32> {
     }
 }
 
+/// The groups as the module takes them: in order, or it is damage.
+fn gids(world: &World, name: &str) -> Vec<u32> {
+    let published = replica(world).published().unwrap();
+    let snapshot = published.snapshot().unwrap();
+    let Answer::Found(login) = snapshot.login_by_name(name.as_bytes()) else { panic!("{name}") };
+    login.gids().expect("a list in order").iter().collect()
+}
+
 async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let limit = Instant::now() + WAIT;
     while !condition() {
@@ -138,6 +146,10 @@ async fn a_cooperative() -> World {
         world.directory.groups.lock().unwrap().insert(uid, a_group(&name, uid, &[]));
         world.directory.put(a_login(&format!("member{uid}"), uid));
     }
+    for gid in 6001..=6003 {
+        let name = format!("choir{}", gid - 6000);
+        world.directory.groups.lock().unwrap().insert(gid, a_group(&name, gid, &["member5499"]));
+    }
     follow(&world);
     until("all are published", || uid(&world, "member5499") == Some(5499)).await;
     world
@@ -199,6 +211,11 @@ async fn while_a_removal_is_held_back_additions_and_locks_go_on() {
         world.directory.note(Kind::Group, "staff2", 3000);
     }
     until("it is held back", || replica(&world).facts().held.is_some()).await;
+    // Another loses a group that stands between two which stay.
+    assert_eq!(gids(&world, "member5499"), [5499, 6001, 6002, 6003]);
+    world.directory.groups.lock().unwrap().insert(6002, a_group("choir2", 6002, &[]));
+    world.directory.note(Kind::Group, "choir2", 6002);
+    world.directory.put(Login { gecos: "Sings".parse().unwrap(), ..a_login("member5499", 5499) });
     world.directory.groups.lock().unwrap().insert(3000, a_group("staff2", 3000, &["bea", "local"]));
     world.directory.note(Kind::Group, "staff2", 3000);
     world.directory.put(a_login("bea", 2010));
@@ -215,6 +232,7 @@ async fn while_a_removal_is_held_back_additions_and_locks_go_on() {
         let Answer::Found(login) = snapshot.login_by_name(name.as_bytes()) else { panic!("{name}") };
         assert!(login.gids().unwrap().iter().any(|gid| gid == 3000), "{name}");
     }
+    assert_eq!(gids(&world, "member5499"), [5499, 6001, 6002, 6003]);
     let name = "member5450".parse().unwrap();
     match world.host.login_by_name(&name, WAIT).await {
         crate::cache::Answer::Found(served) => {
@@ -285,7 +303,7 @@ async fn all_groups_do_not_vanish_either() {
     }
     until("it is held back", || replica(&world).facts().held.is_some()).await;
     let held = replica(&world).facts().held.unwrap();
-    assert_eq!((held.logins, held.groups, held.of_groups), (0, 501, 501));
+    assert_eq!((held.logins, held.groups, held.of_groups), (0, 504, 504));
     let published = replica(&world).published().unwrap();
     assert!(matches!(published.snapshot().unwrap().group_by_gid(5007), Answer::Found(_)));
 }

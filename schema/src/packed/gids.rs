@@ -24,6 +24,15 @@ impl<'a> Gids<'a> {
         Ok(Self(gids))
     }
 
+    /// Whether it is what a reader takes: each in the directory's range, the primary group first, the others strictly ascending. An empty list is none.
+    #[must_use]
+    pub fn keeps_rules(self) -> bool {
+        let mut others = self.iter().skip(1);
+        let mut last = others.next();
+        let ascending = others.all(|gid| last.replace(gid).is_none_or(|last| last < gid));
+        ascending && !self.0.is_empty() && self.iter().count() == self.0.len() / 4
+    }
+
     /// The gids that may be served; one outside the directory's range is left out.
     pub fn iter(self) -> impl Iterator<Item = u32> + use<'a> {
         self.0

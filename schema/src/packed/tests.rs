@@ -129,3 +129,24 @@ proptest! {
         let _ = Gids::parse(&bytes).map(|gids| gids.iter().count());
     }
 }
+
+#[test]
+fn gids_are_written_in_the_order_that_readers_demand() {
+    let written = |gids: &[u32]| {
+        let gids: Vec<crate::id::GroupId> = gids.iter().map(|gid| (*gid).try_into().unwrap()).collect();
+        let packed = write::gids(&gids);
+        let read = Gids::parse(&packed).unwrap();
+        assert!(read.keeps_rules(), "{gids:?}");
+        read.iter().collect::<Vec<_>>()
+    };
+    assert_eq!(written(&[5000, 6000, 5500, 6000]), [5000, 5500, 6000]);
+    assert_eq!(written(&[7000, 6000, 7000, 5000]), [7000, 5000, 6000, 7000]);
+    assert_eq!(written(&[5000]), [5000]);
+    let packed = |gids: &[u32]| {
+        let words = [gids.len() as u32].into_iter().chain(gids.iter().copied());
+        words.flat_map(u32::to_le_bytes).collect::<Vec<_>>()
+    };
+    for broken in [&[][..], &[5000, 6000, 5500], &[5000, 6000, 6000], &[5000, 5], &[5000, u32::MAX]] {
+        assert!(!Gids::parse(&packed(broken)).unwrap().keeps_rules(), "{broken:?}");
+    }
+}

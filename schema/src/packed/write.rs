@@ -76,14 +76,21 @@ pub fn shadow(name: &str, hash: &str, aging: &Aging) -> Result<Vec<u8>, PackedEr
     Ok(out)
 }
 
-/// The gids of a login. More than [`MAX_GROUPS`] cannot be used by the kernel; what is above is cut.
+/// The gids of a login, the primary group first; the others in whatever order, they are written ascending and each once, as readers demand. More than [`MAX_GROUPS`] cannot be used by the kernel; what is
+/// above is cut.
 #[must_use]
 pub fn gids(gids: &[crate::id::GroupId]) -> Vec<u8> {
-    let gids = gids.get(..MAX_GROUPS).unwrap_or(gids);
+    let mut gids: Vec<u32> = gids.iter().map(|gid| gid.raw()).collect();
+    if let Some((_, others)) = gids.split_first_mut() {
+        others.sort_unstable();
+        // The first stays what it is: after it all ascend, and an equal one right behind it may go.
+        gids.dedup();
+    }
+    gids.truncate(MAX_GROUPS);
     let mut out = Vec::with_capacity(Gids::HEAD + gids.len() * 4);
     out.extend_from_slice(&(gids.len() as u32).to_le_bytes());
     for gid in gids {
-        out.extend_from_slice(&gid.raw().to_le_bytes());
+        out.extend_from_slice(&gid.to_le_bytes());
     }
     out
 }

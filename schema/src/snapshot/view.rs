@@ -104,10 +104,7 @@ impl<'a> Login<'a> {
     #[must_use]
     #[inline]
     pub fn gids(&self) -> Option<Gids<'a>> {
-        let packed = self.packed_gids()?;
-        let gids = Gids::parse(packed).ok()?;
-        let count = packed.len().saturating_sub(Gids::HEAD) / 4;
-        (gids.iter().count() == count).then_some(gids)
+        Gids::parse(self.packed_gids()?).ok().filter(|gids| gids.keeps_rules())
     }
 
     /// The packed gids, the primary group first; not each of them is checked. `None`: damaged.

@@ -45,8 +45,8 @@ pub enum EntryError {
     /// The packed record cannot be served.
     #[error(transparent)]
     Packed(#[from] PackedError),
-    /// No group at all, not even the primary, or one outside the directory's range.
-    #[error("its list of groups is empty or has a gid outside the directory's range")]
+    /// No group at all, not even the primary, one outside the directory's range, or one out of order.
+    #[error("its list of groups is empty, out of order or has a gid outside the directory's range")]
     Groups,
     /// The name breaks the rules.
     #[error(transparent)]
@@ -166,9 +166,7 @@ impl<W: Read + Write + Seek> Writer<W> {
         let strings = record.get(PasswdHead::SIZE..).unwrap_or_default();
         head.check_strings(strings).map_err(EntryError::Packed)?;
         name::check(strings.get(..usize::from(head.name_len)).unwrap_or_default()).map_err(EntryError::Name)?;
-        if Gids::parse(gids).map_err(EntryError::Packed)?.iter().count() != gids.len() / 4 - 1
-            || gids.len() == Gids::HEAD
-        {
+        if !Gids::parse(gids).map_err(EntryError::Packed)?.keeps_rules() {
             return Err(EntryError::Groups.into());
         }
         if self.groups.span.start != 0 {
