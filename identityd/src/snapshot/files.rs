@@ -114,17 +114,19 @@ impl Room {
         }
         let mut options = OpenOptions::new();
         options.read(true).write(true).create_new(true).mode(self.mode | 0o600);
-        Ok(Output { file: options.open(&path)?, gate: self.gate.clone() })
+        let file = options.open(&path)?;
+        Ok(Output { file, path, gate: self.gate.clone(), named: false })
     }
 
     /// Brings a temporary file to the disk, takes away the right to write, and gives it its name.
-    pub(super) fn publish(&self, output: &Output, name: &str) -> io::Result<()> {
+    pub(super) fn publish(&self, output: &mut Output, name: &str) -> io::Result<()> {
         use std::os::unix::fs::PermissionsExt;
         output.file.set_permissions(fs::Permissions::from_mode(self.mode))?;
         self.gate.pass(Step::Sync)?;
         output.file.sync_all()?;
         self.gate.pass(Step::Rename)?;
-        fs::rename(self.path(&format!("new.{name}")), self.path(name))?;
+        fs::rename(&output.path, self.path(name))?;
+        output.named = true;
         self.gate.pass(Step::Sync)?;
         File::open(&self.path)?.sync_all()
     }
@@ -152,7 +154,7 @@ impl Room {
         loop {
             let len = source.read(&mut buffer)?;
             if len == 0 {
-                return self.publish(&output, &name_of(pair));
+                return self.publish(&mut output, &name_of(pair));
             }
             output.write_all(buffer.get(..len).unwrap_or_default())?;
         }
@@ -219,10 +221,20 @@ pub(super) fn pair_of(name: &str) -> Option<Pair> {
     (name_of(pair) == name).then_some(pair)
 }
 
-/// A temporary file.
+/// A temporary file. Dropped before it got its name, it is removed: on a full disk the next try, under another number, finds the room again.
 pub struct Output {
     file: File,
+    path: PathBuf,
     gate: Arc<dyn Gate>,
+    named: bool,
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        if !self.named && self.gate.pass(Step::Remove).is_ok() {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
 }
 
 impl Write for Output {
@@ -320,7 +332,7 @@ impl ControlPage {
         use std::os::unix::fs::PermissionsExt;
         let mut output = room.create("control")?;
         output.write_all(&control.to_page())?;
-        room.publish(&output, "control")?;
+        room.publish(&mut output, "control")?;
         // The one file that is written later, by its owner.
         output.file.set_permissions(fs::Permissions::from_mode(room.mode | 0o200))?;
         let page = Self::open(room).map(|(page, _)| page);

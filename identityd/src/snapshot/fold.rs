@@ -37,8 +37,8 @@ impl Fold {
         let old = Snapshot::new(self.base.view()?, delta)?;
         let name = name_of(self.meta.pair);
         let file = self.live.create(&name).map_err(failed)?;
-        let (file, _) = changes::fold(&old, file, self.meta, random_key)?;
-        self.live.publish(&file, &name).map_err(failed)?;
+        let (mut file, _) = changes::fold(&old, file, self.meta, random_key)?;
+        self.live.publish(&mut file, &name).map_err(failed)?;
         Ok(Folded { base: map(&self.live, self.meta.pair)? })
     }
 }

@@ -18,10 +18,8 @@ pub struct Load {
 
 /// A new base, complete and not yet published. Dropped, it is removed.
 pub struct Loaded {
-    pub(super) live: Room,
     pub(super) file: SnapshotFile,
     pub(super) base: Arc<Base>,
-    pub(super) published: bool,
 }
 
 impl Load {
@@ -39,21 +37,14 @@ impl Load {
         let temporary = self.live.path(&format!("new.{name}"));
         let created = seconds_now();
         let meta = Meta { generation, created, identity: rand::random(), ..self.meta };
-        let written = || {
-            let mut writer = Writer::new(self.live.create(&name).map_err(failed)?, meta)?;
-            fill(&mut writer)?;
-            let (file, _) = writer.finish(&Tombstones::default(), random_key)?;
-            let base = map_file(&temporary, self.meta.pair).map_err(|error| match error {
-                PublishError::Files { source, .. } => failed(source),
-                other => other,
-            })?;
-            Ok(Loaded { live: self.live.clone(), file, base: Arc::new(base), published: false })
-        };
-        let written = written();
-        if written.is_err() {
-            let _ = std::fs::remove_file(&temporary);
-        }
-        written
+        let mut writer = Writer::new(self.live.create(&name).map_err(failed)?, meta)?;
+        fill(&mut writer)?;
+        let (file, _) = writer.finish(&Tombstones::default(), random_key)?;
+        let base = map_file(&temporary, self.meta.pair).map_err(|error| match error {
+            PublishError::Files { source, .. } => failed(source),
+            other => other,
+        })?;
+        Ok(Loaded { file, base: Arc::new(base) })
     }
 }
 
@@ -64,19 +55,5 @@ impl Loaded {
     /// [`Defect`]: it is not what was written.
     pub fn snapshot(&self) -> Result<Snapshot<'_>, Defect> {
         Ok(Snapshot::checked_before(self.base.view()?, None))
-    }
-
-    pub(super) fn take(mut self) -> Arc<Base> {
-        self.published = true;
-        self.base.clone()
-    }
-}
-
-impl Drop for Loaded {
-    fn drop(&mut self) {
-        if !self.published {
-            let name = name_of(self.base.header.pair);
-            let _ = std::fs::remove_file(self.live.path(&format!("new.{name}")));
-        }
     }
 }

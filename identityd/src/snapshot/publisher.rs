@@ -198,10 +198,10 @@ impl Publisher {
     ///
     /// # Errors
     /// [`PublishError`]; what was published before still is.
-    pub fn finish_load(&mut self, loaded: Loaded, generation: u64, since: Vec<Change>) -> Result<(), PublishError> {
+    pub fn finish_load(&mut self, mut loaded: Loaded, generation: u64, since: Vec<Change>) -> Result<(), PublishError> {
         let pair = loaded.base.header.pair;
-        self.live.publish(&loaded.file, &name_of(pair)).map_err(|error| self.failed(error))?;
-        self.go_on_from(loaded.take(), generation, since)
+        self.live.publish(&mut loaded.file, &name_of(pair)).map_err(|error| self.failed(error))?;
+        self.go_on_from(loaded.base, generation, since)
     }
 
     /// What is published, as a reader has it.
@@ -328,7 +328,7 @@ impl Publisher {
         let name = name_of(base.header.pair);
         let mut file = self.live.create(&name)?;
         file.write_all(base.file.bytes())?;
-        self.live.publish(&file, &name)
+        self.live.publish(&mut file, &name)
     }
 
     /// Says that the page is maintained, at this second of CLOCK_MONOTONIC. To be called every ten seconds.
@@ -397,8 +397,8 @@ impl Publisher {
         let pair = Pair { base: current.base.header.pair.base, delta: current.pair.delta + 1 };
         let file = self.live.create(&name_of(pair)).map_err(|error| self.failed(error))?;
         let meta = meta(self.directory, pair, generation, self.notes);
-        let (file, _) = current.changes.write(file, &current.base.header, meta, random_key)?;
-        self.live.publish(&file, &name_of(pair)).map_err(|error| self.failed(error))?;
+        let (mut file, _) = current.changes.write(file, &current.base.header, meta, random_key)?;
+        self.live.publish(&mut file, &name_of(pair)).map_err(|error| self.failed(error))?;
         self.control.flip(pair.word(), generation).map_err(|error| self.failed(error))?;
         if let Some(current) = &mut self.current {
             current.pair = pair;

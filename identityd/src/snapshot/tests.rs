@@ -324,6 +324,29 @@ fn on_a_full_disk_the_old_state_stays_and_the_changes_go_out_later() {
     }
 }
 
+#[test]
+fn a_fold_a_load_and_a_copy_that_find_no_room_leave_none_of_it_taken() {
+    for step in [Step::Write, Step::Sync, Step::Rename] {
+        let world = World::new();
+        let mut publisher = world.published();
+        publisher.publish(2, vec![gone("ana")]).unwrap();
+        let temporary = |room: &str| world.names(room).into_iter().filter(|name| name.starts_with("new.")).count();
+        let full = |path: PathBuf, mode| Room::new(path, mode, Arc::new(Refuse(step))).unwrap();
+        let fold = publisher.start_fold().unwrap();
+        let fold = super::fold::Fold { live: full(world.live(), 0o755), ..fold };
+        assert!(fold.run().is_err());
+        let load = super::load::Load { live: full(world.live(), 0o755), ..publisher.start_load() };
+        if let Ok(loaded) = load.write(3, first) {
+            publisher.live = full(world.live(), 0o755);
+            assert!(publisher.finish_load(loaded, 3, Vec::new()).is_err());
+        }
+        let keep = publisher.start_keep().unwrap().unwrap();
+        let kept = full(world.root.path().join("kept"), 0o700);
+        assert!(super::keep::Keep { kept, ..keep }.run().is_err());
+        assert_eq!((temporary("live"), temporary("kept")), (0, 0), "{step:?}");
+    }
+}
+
 type Breakage = fn(&Path);
 
 /// Ways in which power loss or a hand may leave a file.
