@@ -21,7 +21,7 @@ GENERATED := $(TARGET)/generated
 
 say = @printf '\n==> %s\n' '$(1)'
 
-.PHONY: help deps test-deps build install uninstall check unit model fuzz sanitize test storm lasting crash million fleet directories bench up down clean
+.PHONY: help deps test-deps build install deb uninstall check unit model fuzz sanitize test storm lasting crash million fleet directories bench up down clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -46,8 +46,11 @@ build: ## compile the daemon, the tool and both modules
 
 install: ## install what was built, below DESTDIR
 	@test -f $(MODULE) && test -d $(GENERATED) || { echo 'make: nothing built yet. Run: make build' >&2; exit 1; }
-	install -D -m 0755 $(RELEASE)/identityd $(DESTDIR)/usr/sbin/identityd
-	install -D -m 0755 $(RELEASE)/identityctl $(DESTDIR)/usr/bin/identityctl
+	install -D -m 0755 $(RELEASE)/identityd $(DESTDIR)/usr/sbin/identityd.new
+	install -D -m 0755 $(RELEASE)/identityctl $(DESTDIR)/usr/bin/identityctl.new
+	strip --strip-debug $(DESTDIR)/usr/sbin/identityd.new $(DESTDIR)/usr/bin/identityctl.new
+	mv -f $(DESTDIR)/usr/sbin/identityd.new $(DESTDIR)/usr/sbin/identityd
+	mv -f $(DESTDIR)/usr/bin/identityctl.new $(DESTDIR)/usr/bin/identityctl
 	install -D -m 0644 $(MODULE) $(LIBDIR)/libnss_mayfirst.so.2.new
 	strip --strip-unneeded $(LIBDIR)/libnss_mayfirst.so.2.new
 	mv -f $(LIBDIR)/libnss_mayfirst.so.2.new $(LIBDIR)/libnss_mayfirst.so.2
@@ -55,6 +58,9 @@ install: ## install what was built, below DESTDIR
 	strip --strip-unneeded $(LIBDIR)/security/pam_mayfirst.so.new
 	mv -f $(LIBDIR)/security/pam_mayfirst.so.new $(LIBDIR)/security/pam_mayfirst.so
 	@sh packaging/install-files '$(DESTDIR)' $(GENERATED)
+
+deb: build ## make a Debian package, target/identityd_VERSION_ARCH.deb
+	@sh packaging/deb '$(TARGET)'
 
 uninstall: ## remove what install put there (configuration and the directory stay)
 	@sh packaging/install-files --remove '$(DESTDIR)' '$(LIBDIR)'

@@ -87,7 +87,9 @@ fn key_at(text: &str, line: usize) -> Option<String> {
 
 fn remedy(error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::NotFound => "install it with `make install`, or name another file with --config",
+        io::ErrorKind::NotFound => {
+            "write it with `/usr/lib/identityd/setup enable`, or name another file with --config"
+        }
         io::ErrorKind::PermissionDenied => "it should be root:identityd 0640, its folder 0755",
         _ => "see whether the disk is in order",
     }

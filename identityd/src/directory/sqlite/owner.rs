@@ -31,7 +31,7 @@ struct Ids {
 #[derive(Debug, thiserror::Error)]
 pub enum OwnerError {
     /// The folder of the database is not there or is not a folder.
-    #[error("the folder {0} of the directory cannot be used: {1}; it is made by `make install` or the package")]
+    #[error("the folder {0} of the directory cannot be used: {1}; run: /usr/lib/identityd/setup enable")]
     Folder(PathBuf, #[source] io::Error),
     /// Somebody else could put files there.
     #[error("the folder {path} of the directory may be written by others (mode {mode:04o}); run: chmod 700 {path}")]
