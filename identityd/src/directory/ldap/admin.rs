@@ -196,7 +196,7 @@ impl LdapDirectory {
         more: &[String],
         each: &mut (dyn FnMut(Kind, &RawEntry) + Send),
     ) -> Result<(Vec<StockedLogin>, Vec<Entry<Group>>), DirectoryError> {
-        Ok(stock::read_with(&self.pool, &self.map, Generation(0), more, each).await?.into_parts())
+        Ok(stock::read_with(&self.pool, &self.map, Generation(0), &|_| true, more, each).await?.into_parts())
     }
 
     /// The stored password of a login, if this is an administrator.

@@ -38,6 +38,8 @@ pub(super) struct Feed {
     pub(super) newest: watch::Sender<u64>,
     ready: watch::Sender<bool>,
     started: AtomicBool,
+    /// Whether changes are found by lists.
+    polled: AtomicBool,
     seen: Mutex<Option<Instant>>,
     /// By base: since when its changes do not come, and why.
     trouble: Mutex<BTreeMap<String, (Instant, String)>>,
@@ -92,6 +94,7 @@ impl Feed {
             newest: watch::Sender::new(0),
             ready: watch::Sender::new(false),
             started: AtomicBool::new(false),
+            polled: AtomicBool::new(false),
             seen: Mutex::default(),
             trouble: Mutex::default(),
         })
@@ -99,6 +102,16 @@ impl Feed {
 
     pub(super) fn locked(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on changes are found by lists.
+    pub(super) fn is_polled_now(&self) {
+        self.polled.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a full reading takes an entry. Polling would never tell that one has gone which came after its last list: what it does not know yet is left to it.
+    pub(super) fn takes(&self, uuid: Uuid) -> bool {
+        !self.polled.load(Ordering::Relaxed) || self.locked().part_of(uuid).is_some()
     }
 
     /// Why it does not come to an end.

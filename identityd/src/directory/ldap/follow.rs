@@ -38,6 +38,9 @@ pub(super) async fn follow(feed: Weak<Feed>, pool: Weak<Pool>, map: Map) {
     let parts = parts(&map.0, &map);
     if !by_sync {
         tracing::info!("the LDAP server does not push changes: polling");
+        if let Some(feed) = feed.upgrade() {
+            feed.is_polled_now();
+        }
         return poll::follow(feed, pool, map, parts).await;
     }
     let mut running = tokio::task::JoinSet::new();

@@ -232,7 +232,7 @@ impl Directory for LdapDirectory {
     async fn stock(&self) -> Result<Box<dyn Stock>, DirectoryError> {
         self.listed(FIRST).await?;
         let generation = self.feed.generation();
-        Ok(Box::new(stock::read(&self.pool, &self.map, generation).await?))
+        Ok(Box::new(stock::read(&self.pool, &self.map, generation, &|uuid| self.feed.takes(uuid)).await?))
     }
 
     fn cursor(&self, generation: Generation) -> Vec<u8> {

@@ -1,4 +1,5 @@
-//! A full reading: everything listed, then sorted. LDAP has no snapshots, so what changes meanwhile is in it or not; the feed tells of it afterwards either way.
+//! A full reading: everything listed, then sorted. LDAP has no snapshots, so what changes meanwhile is in it or not; the feed tells of it afterwards either way. Polling would not tell of an entry that came
+//! and went between two of its lists: there an entry that the feed does not know yet is left to it.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -42,9 +43,14 @@ struct Read<T> {
     rules: Box<[usize]>,
 }
 
-/// Reads everything. `generation` was taken before.
-pub(super) async fn read(pool: &Arc<Pool>, map: &Map, generation: Generation) -> Result<LdapStock, DirectoryError> {
-    read_with(pool, map, generation, &[], &mut |_, _| ()).await
+/// Reads everything that is `wanted`. `generation` was taken before.
+pub(super) async fn read(
+    pool: &Arc<Pool>,
+    map: &Map,
+    generation: Generation,
+    wanted: &(dyn Fn(Uuid) -> bool + Sync),
+) -> Result<LdapStock, DirectoryError> {
+    read_with(pool, map, generation, wanted, &[], &mut |_, _| ()).await
 }
 
 /// The same, and shows each entry as it is, with these further attributes of logins.
@@ -52,6 +58,7 @@ pub(super) async fn read_with(
     pool: &Arc<Pool>,
     map: &Map,
     generation: Generation,
+    wanted: &(dyn Fn(Uuid) -> bool + Sync),
     more: &[String],
     each: &mut (dyn FnMut(Kind, &RawEntry) + Send),
 ) -> Result<LdapStock, DirectoryError> {
@@ -74,7 +81,7 @@ pub(super) async fn read_with(
     let mut groups = Vec::new();
     pages::all(pool, &group_searches, |entry| {
         let uuid = node::uuid_of(&entry);
-        if model.group_at(uuid).is_some() {
+        if model.group_at(uuid).is_some() || !wanted(uuid) {
             return;
         }
         if let Some(Node::Group(group)) = node::group(map, &entry, uuid) {
@@ -90,7 +97,7 @@ pub(super) async fn read_with(
     let mut logins = Vec::new();
     pages::all(pool, &login_searches, |entry| {
         let uuid = node::uuid_of(&entry);
-        if model.login_at(uuid).is_some() {
+        if model.login_at(uuid).is_some() || !wanted(uuid) {
             return;
         }
         if let Some(Node::Login(login)) = node::login(map, &entry, uuid) {
