@@ -49,7 +49,8 @@ fn bring_back(mosh: &Mosh) {
 }
 
 fn kept(mosh: &Mosh, user: &str) -> bool {
-    let question = format!("SELECT count(*) FROM record WHERE name = '{user}' AND suspect = 0");
+    let question =
+        format!("SELECT count(*) FROM record WHERE name = '{user}' AND suspect = 0 AND verifier IS NOT NULL");
     let script = "import sqlite3, sys; print(sqlite3.connect('/var/lib/identityd/offline.db').execute(sys.argv[1]).fetchone()[0])";
     mosh.run(["python3", "-c", script, &question]).text() == "1"
 }
@@ -148,7 +149,7 @@ fn after_the_days_it_is_refused_and_with_none_nothing_is_kept() {
     take_away(&mosh);
     mosh.daemon().stop();
     let script = "import sqlite3; db = sqlite3.connect('/var/lib/identityd/offline.db'); \
-                  db.execute('UPDATE record SET verified = verified - 7 * 86400 - 60'); db.commit()";
+                  db.execute('UPDATE record SET known = known - 7 * 86400 - 60, verified = verified - 7 * 86400 - 60'); db.commit()";
     mosh.run(["python3", "-c", script]).success();
     mosh.daemon().start();
     assert_eq!(login(&mosh, "ana", "her secret"), Outcome::Unavailable);

@@ -146,6 +146,12 @@ impl Source {
         self.health.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Whether it answered last time.
+    #[must_use]
+    pub fn is_reachable(&self) -> bool {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner).reachable
+    }
+
     /// Asks one question, within the time limit. Waiting for its turn, a list that takes too long, and a password that is not checked in time say nothing about the directory.
     ///
     /// # Errors

@@ -50,6 +50,7 @@ pub(crate) struct TestDirectory {
     pub(crate) logins: StdMutex<BTreeMap<u32, Login>>,
     pub(crate) groups: StdMutex<BTreeMap<u32, Group>>,
     pub(crate) hashes: StdMutex<BTreeMap<String, PasswordHash>>,
+    pub(crate) keys: StdMutex<BTreeMap<String, Vec<SshKey>>>,
     pub(crate) changes: StdMutex<Vec<Change>>,
     pub(crate) questions: AtomicU32,
     pub(crate) down: AtomicBool,
@@ -222,8 +223,9 @@ impl Directory for TestDirectory {
         self.asked(answer).await
     }
 
-    async fn ssh_keys(&self, _: &LoginName) -> Result<Vec<SshKey>, DirectoryError> {
-        self.asked(Vec::new()).await
+    async fn ssh_keys(&self, name: &LoginName) -> Result<Vec<SshKey>, DirectoryError> {
+        let answer = self.keys.lock().unwrap().get(name.as_str()).cloned().unwrap_or_default();
+        self.asked(answer).await
     }
 
     async fn password_hash(&self, name: &LoginName) -> Result<Option<PasswordHash>, DirectoryError> {

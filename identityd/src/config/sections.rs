@@ -229,7 +229,7 @@ pub struct Auth {
     pub deadline: Span,
     /// A refusal leaves after this time, or a multiple of it, whatever its reason.
     pub refusal_after: Span,
-    /// So many days after its last login on this host a login may enter while the directory is away; 0: never.
+    /// So many days after it last entered this host a login may enter while the directory is away; 0: never, and nothing is kept.
     pub offline_days: u32,
 }
 

@@ -1,9 +1,13 @@
 //! The account stage: may this login use this service on this host now?
 
+use std::sync::Arc;
 use std::time::Instant;
 
+use schema::id::GroupId;
 use schema::name::GroupName;
 use schema::record::Login;
+use schema::snapshot::Answer as Published;
+use schema::snapshot::view::Kind as _;
 use schema::wire::message::{Outcome, PamContext, Verdict};
 
 use super::Host;
@@ -14,7 +18,7 @@ use crate::policy::{self, Case, Decision};
 
 impl Host {
     /// The account stage.
-    pub async fn account(&self, context: &PamContext) -> Verdict {
+    pub async fn account(self: &Arc<Self>, context: &PamContext) -> Verdict {
         self.first_look(OPENING_ACCOUNT).await;
         match self.login(&context.user).await {
             Answer::Absent => Verdict { outcome: Outcome::UserUnknown, uid: None, info: None },
@@ -22,7 +26,12 @@ impl Host {
             Answer::Found(login) => match self.decide(&login, &context.service).await {
                 Ok(decision) => match self.must_change(&login).filter(|_| decision.outcome == Outcome::Success) {
                     Some(must_change) => must_change,
-                    None => verdict(context, "account", &login, decision),
+                    None => {
+                        if decision.outcome == Outcome::Success {
+                            self.note_entered(&login);
+                        }
+                        verdict(context, "account", &login, decision)
+                    }
                 },
                 Err(reason) => unavailable(context, "account", &reason),
             },
@@ -51,12 +60,25 @@ impl Host {
         };
         let began = Instant::now();
         for gid in gids {
+            if !self.cache().source().is_reachable() && self.publishes_member(login, gid) {
+                continue;
+            }
             let left = WAIT.wait.saturating_sub(began.elapsed());
             if let Answer::Unknown(reason) = self.cache().group_by_gid(gid, Patience::reserved(left)).await {
                 return unknown(format!("its group {gid} is"), reason);
             }
         }
         Ok(())
+    }
+
+    /// Whether sshd finds in what is published that the login is in this group: it looks there first, whether the directory answers or not. A change that
+    /// could not be published is not there, so the login's own entry is looked at, not the group alone. That there is no such group is certain as well.
+    fn publishes_member(&self, login: &Login, gid: GroupId) -> bool {
+        let published = self.replica().and_then(|replica| replica.published());
+        let Some(snapshot) = published.as_ref().and_then(|published| published.snapshot()) else { return false };
+        let Published::Found(entry) = snapshot.login_by_name(login.name.as_str().as_bytes()) else { return false };
+        let is_member = entry.gids().is_some_and(|gids| gids.iter().any(|known| known == gid.raw()));
+        entry.id() == login.uid.raw() && is_member && !matches!(snapshot.group_by_gid(gid.raw()), Published::Unusable)
     }
 
     /// Those groups of `[access]` that the login is in.
@@ -71,7 +93,10 @@ impl Host {
         let gids = match self.cache().gids_of(&login.name, WAIT).await {
             Answer::Found(gids) => gids,
             Answer::Absent => return Err("its groups are not known".into()),
-            Answer::Unknown(reason) => return Err(reason),
+            Answer::Unknown(reason) => match self.offline.facts(&login.name, self.offline_days()) {
+                Some(facts) => facts.gids.clone().into(),
+                None => return Err(reason),
+            },
         };
         let of_here = self.local();
         for (denies, name) in access

@@ -1,7 +1,8 @@
 //! What this server answers: the cache, seen through its local accounts and its configuration.
 
+use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use schema::id::{GroupId, UserId};
 use schema::name::{GroupName, LoginName};
@@ -27,6 +28,9 @@ use crate::server::{Limits, Pages, Reply};
 use crate::telemetry::Telemetry;
 use crate::telemetry::meters::RequestMeters;
 
+/// For a question to a directory that is away, where this host has an answer of its own.
+const HURRIED: Duration = Duration::from_millis(100);
+
 /// Everything that requests share.
 #[derive(Debug)]
 pub struct Host {
@@ -37,6 +41,7 @@ pub struct Host {
     local_files: LocalFiles,
     local: RwLock<(Stamp, Arc<Local>)>,
     loaded: RwLock<Arc<Loaded>>,
+    reloads: tokio::sync::Mutex<()>,
     /// Of the directory that is open: one that the file names meanwhile is opened by the next start only.
     meaning: Arc<str>,
     meters: RequestMeters,
@@ -112,6 +117,7 @@ impl Host {
             local: RwLock::new((stamp, Arc::new(local))),
             meaning: parts.loaded.config.directory.meaning().into(),
             loaded: RwLock::new(Arc::new(parts.loaded)),
+            reloads: tokio::sync::Mutex::default(),
             meters: RequestMeters::new(),
             telemetry: parts.telemetry,
             started: Instant::now(),
@@ -226,26 +232,34 @@ impl Host {
     ///
     /// # Errors
     /// What is wrong.
-    pub fn reload(&self) -> Result<(), String> {
+    pub async fn reload(&self) -> Result<(), String> {
+        // One after the other: the last one decides.
+        let _turn = self.reloads.lock().await;
         let path = self.loaded().path.clone();
-        let result = Loaded::from_file(&path).map_err(|error| error.to_string()).and_then(|mut loaded| {
-            self.read_local()?;
-            harden::fit(&mut loaded.config.server);
-            self.cache.set_lifetimes(loaded.config.cache.clone());
-            self.limits.set(loaded.config.server.clone());
-            self.pool.set(loaded.config.auth.clone());
-            self.telemetry.set_level(loaded.config.log.level);
-            if let Some(replica) = &self.replica {
-                replica.show_to(loaded.config.snapshot.visibility);
-            }
-            *self.loaded.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(loaded);
-            Ok(())
-        });
+        let result = self.read_config(&path);
         match &result {
-            Ok(()) => tracing::info!(config = %path.display(), "read the configuration and the local accounts again"),
+            Ok(()) => {
+                self.keep_offline().await;
+                tracing::info!(config = %path.display(), "read the configuration and the local accounts again");
+            }
             Err(reason) => tracing::error!(reason, "the new configuration was refused; the old one stays in force"),
         }
         result
+    }
+
+    fn read_config(&self, path: &Path) -> Result<(), String> {
+        let mut loaded = Loaded::from_file(path).map_err(|error| error.to_string())?;
+        self.read_local()?;
+        harden::fit(&mut loaded.config.server);
+        self.cache.set_lifetimes(loaded.config.cache.clone());
+        self.limits.set(loaded.config.server.clone());
+        self.pool.set(loaded.config.auth.clone());
+        self.telemetry.set_level(loaded.config.log.level);
+        if let Some(replica) = &self.replica {
+            replica.show_to(loaded.config.snapshot.visibility);
+        }
+        *self.loaded.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(loaded);
+        Ok(())
     }
 
     /// Lets through a removal of many logins that is held back.
@@ -266,8 +280,9 @@ impl Host {
         if self.local().has_login(name.as_str()) {
             return Answer::Absent;
         }
-        let answer = match self.cache.login_by_name(name, wait).await {
-            Answer::Unknown(reason) => kept(self.offline.facts(name, self.offline_days()), reason),
+        let facts = || self.offline.facts(name, self.offline_days());
+        let answer = match self.cache.login_by_name(name, hurried(wait.into(), facts().is_some())).await {
+            Answer::Unknown(reason) => kept(facts(), reason),
             answer => answer,
         };
         self.served(answer)
@@ -278,8 +293,9 @@ impl Host {
         if self.local().login_of_uid(uid.raw()).is_some() {
             return Answer::Absent;
         }
-        let answer = match self.cache.login_by_uid(uid, wait).await {
-            Answer::Unknown(reason) => kept(self.offline.facts_of_uid(uid, self.offline_days()), reason),
+        let facts = || self.offline.facts_of_uid(uid, self.offline_days());
+        let answer = match self.cache.login_by_uid(uid, hurried(wait.into(), facts().is_some())).await {
+            Answer::Unknown(reason) => kept(facts(), reason),
             answer => answer,
         };
         self.served(answer)
@@ -378,8 +394,13 @@ impl Host {
     }
 }
 
+/// A directory that is away may be silent, and the caller's patience is for all its questions: where there is another answer, it is not waited for as long.
+pub(super) fn hurried(patience: Patience, has_other: bool) -> Patience {
+    if has_other { Patience { wait: patience.wait.min(HURRIED), ..patience } } else { patience }
+}
+
 /// What this host keeps of a login, while the directory is away and the cache does not have it.
-fn kept(facts: Option<Arc<Facts>>, reason: String) -> Answer<Arc<LoginAnswer>> {
+pub(super) fn kept(facts: Option<Arc<Facts>>, reason: String) -> Answer<Arc<LoginAnswer>> {
     match facts {
         Some(facts) => Answer::Found(Arc::new(LoginAnswer::new(facts.login.clone(), Some(facts.gids.clone())))),
         None => Answer::Unknown(reason),

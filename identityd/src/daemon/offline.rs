@@ -4,31 +4,87 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
+use schema::name::LoginName;
 use schema::paths::STATE_DIR;
 use schema::record::{Login, Status};
 use schema::wire::message::{Outcome, PamContext, Secret, Verdict};
 
 use super::Host;
 use super::pam::{WAIT, unavailable};
-use crate::auth::offline::{Facts, Offline, Seen, Verifiers};
-use crate::cache::{Answer, Source};
+use crate::auth::offline::{Groups, Offline, Seen, Verifiers};
+use crate::cache::{Answer, Source, Witness as _};
 use crate::directory::Verified;
 
-/// Opens what this host keeps. What cannot be used is said, and logins then need the directory: answering look-ups is more important.
+/// Opens what this host keeps.
 pub(super) async fn open(days: u32, source: &Arc<Source>) -> Arc<Verifiers> {
+    let offline = Verifiers::none(Arc::clone(source));
+    keep(&offline, days).await;
+    offline
+}
+
+/// Keeps something from now on, or nothing any more. What cannot be used is said, and logins then need the directory: answering look-ups is more important.
+async fn keep(offline: &Verifiers, days: u32) {
     let folder = Path::new(STATE_DIR);
     if days == 0 {
         // Off means that nothing is kept.
-        let _ = std::fs::remove_file(folder.join("offline.db"));
-        return Verifiers::none(Arc::clone(source));
+        if let Err(error) = offline.close(folder).await {
+            tracing::error!(%error, "what this host kept for the time when the directory is away is still there");
+        }
+    } else if let Err(error) = offline.open(folder).await {
+        tracing::error!(%error, "nobody can log in while the directory is away");
     }
-    Verifiers::open(folder, Arc::clone(source)).await.unwrap_or_else(|error| {
-        tracing::error!(%error, "nobody can log in with a password while the directory is away");
-        Verifiers::none(Arc::clone(source))
-    })
 }
 
 impl Host {
+    /// Acts on `[auth] offline_days` at a reload.
+    pub(super) async fn keep_offline(&self) {
+        let days = self.offline_days();
+        if self.offline.is_open() == (days > 0) {
+            return;
+        }
+        let known = self.offline.count().logins;
+        keep(&self.offline, days).await;
+        if days == 0 {
+            tracing::info!(known, "[auth] offline_days is 0: what this host kept of logins has been removed");
+        } else if self.offline.is_open() {
+            // Of an earlier life, if anything: nobody has compared it with the changes since.
+            self.offline.doubt().await;
+            tracing::info!(days, "[auth] offline_days: what is needed while the directory is away is kept from now on");
+        }
+    }
+
+    /// The account stage lets a login in: keeps what it needs to do so while the directory is away, in the background.
+    pub(super) fn note_entered(self: &Arc<Self>, login: &Login) {
+        let source = self.cache().source();
+        // While changes do not come, what the cache has confirms nothing.
+        if self.offline_days() == 0 || !source.is_reachable() || source.not_followed().is_some() {
+            return;
+        }
+        if self.offline.entered(login) {
+            let (host, name) = (Arc::clone(self), login.name.clone());
+            tokio::spawn(async move {
+                if let Some(groups) = host.groups_of(&name).await {
+                    host.offline.learn(name, groups);
+                }
+            });
+        }
+    }
+
+    async fn groups_of(&self, name: &LoginName) -> Option<Groups> {
+        // With those gids that are a local group's here: the account stage wants them.
+        let Answer::Found(gids) = self.cache().gids_of(name, WAIT).await else { return None };
+        let mut names = Some(Vec::new());
+        for gid in gids.iter() {
+            match self.cache().group_by_gid(*gid, WAIT).await {
+                Answer::Found(found) => names.iter_mut().for_each(|names| names.push(found.group.name.clone())),
+                Answer::Absent if !self.cache().source().quarantine().holds_gid(gid.raw()) => {}
+                // Whether [access] names it cannot be told.
+                Answer::Absent | Answer::Unknown(_) => names = None,
+            }
+        }
+        Some(Groups { gids: gids.to_vec(), names })
+    }
+
     /// Is this the password, as far as this host knows? The directory cannot be asked, for `reason`. Success or Unavailable, and nothing else.
     pub(super) async fn check_offline(&self, context: &PamContext, password: Secret, reason: &str) -> Verdict {
         let login = match self.login(&context.user).await {
@@ -85,17 +141,9 @@ impl Host {
         }
         let (host, login) = (Arc::clone(self), login.clone());
         tokio::spawn(async move {
-            let Answer::Found(gids) = host.gids_of(&login.name, WAIT).await else { return };
-            let mut groups = Some(Vec::new());
-            for gid in &gids {
-                match host.cache().group_by_gid(*gid, WAIT).await {
-                    Answer::Found(found) => groups.iter_mut().for_each(|groups| groups.push(found.group.name.clone())),
-                    Answer::Absent => {}
-                    Answer::Unknown(_) => groups = None,
-                }
+            if let Some(groups) = host.groups_of(&login.name).await {
+                host.offline.remember(login, groups, seen, &host.pool).await;
             }
-            let facts = Facts { login, gids, groups };
-            host.offline.remember(facts, seen, &host.pool).await;
         });
     }
 }

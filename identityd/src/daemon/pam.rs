@@ -104,7 +104,7 @@ impl Host {
         let served = match self.login(&context.user).await {
             Answer::Found(login) => Some(login),
             Answer::Absent => None,
-            Answer::Unknown(reason) if self.cache().source().health().reachable => {
+            Answer::Unknown(reason) if self.cache().source().is_reachable() => {
                 return unavailable(context, "authenticate", &reason);
             }
             Answer::Unknown(reason) => return self.check_offline(context, password, &reason).await,
@@ -183,7 +183,7 @@ impl Host {
         let login = match self.login_by_name(&name, WAIT).await {
             Answer::Found(served) => Some(served.answer.login.clone()),
             Answer::Absent => None,
-            Answer::Unknown(reason) if self.cache().source().health().reachable => return Err(Trouble::Other(reason)),
+            Answer::Unknown(reason) if self.cache().source().is_reachable() => return Err(Trouble::Other(reason)),
             Answer::Unknown(reason) => return Err(Trouble::Away(reason)),
         };
         let asked = name.clone();

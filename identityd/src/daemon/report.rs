@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::sweep::Census;
 use super::{Host, published};
+use crate::auth::offline::Count;
 
 /// Quarantined entries that a report names; the rest is counted.
 const NAMED: usize = 200;
@@ -78,10 +79,10 @@ impl Host {
         if !health.reachable {
             let away = health.since.elapsed().unwrap_or_default().as_secs();
             let stale = self.loaded().config.cache.stale;
+            let Count { logins, with_password } = self.offline.count();
             warnings.push(format!(
                 "the directory has not answered for {away} s; known entries are served as they were then, for at most {stale}; \
-                 {} logins can enter with their passwords (auth.offline_days). directory.error has the reason",
-                self.offline.count()
+                 {logins} logins can still enter, {with_password} of them with their passwords (auth.offline_days). directory.error has the reason"
             ));
         }
         if let Some((since, reason)) = self.is_not_followed().filter(|_| health.reachable) {

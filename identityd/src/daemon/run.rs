@@ -131,7 +131,7 @@ async fn until_told_to_stop(host: &Host) -> Result<(), String> {
                     tell(&[NotifyState::Reloading, now]);
                 }
                 // Refused: the log says why, and the old configuration goes on.
-                let _ = host.reload();
+                let _ = host.reload().await;
                 tell(&[NotifyState::Ready]);
             }
             _ = terminate.recv() => return Ok(()),

@@ -1,13 +1,16 @@
 //! What sshd and a session ask for after the account stage, and before: keys, and the home.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use schema::capability::SHELL;
+use schema::name::LoginName;
 use schema::record::SshKey;
 use schema::wire::frame;
 use schema::wire::message::{PamContext, Session};
 
 use super::Host;
+use super::host::hurried;
 use super::pam::{OPENING, today};
 use crate::accounts::key;
 use crate::cache::{Answer, Patience};
@@ -58,7 +61,13 @@ impl Host {
             tracing::warn!(login = user, reason, "no keys given");
             return Ok(Vec::new());
         }
-        match self.cache().ssh_keys(&login.name, Patience::reserved(wait)).await {
+        let kept = || self.kept_keys(&login.name);
+        let patience = hurried(Patience::reserved(wait), kept().is_some());
+        let keys = match self.cache().ssh_keys(&login.name, patience).await {
+            Answer::Unknown(reason) => kept().map_or(Answer::Unknown(reason), Answer::Found),
+            keys => keys,
+        };
+        match keys {
             Answer::Found(keys) if login.capabilities.contains(SHELL) => {
                 Ok(keys.iter().map(|key| key.line.clone()).collect())
             }
@@ -66,6 +75,12 @@ impl Host {
             Answer::Absent => Ok(Vec::new()),
             Answer::Unknown(_) => Err(frame::Status::Unknown),
         }
+    }
+
+    /// The keys that this host keeps of a login, while the directory is away.
+    fn kept_keys(&self, name: &LoginName) -> Option<Arc<[SshKey]>> {
+        let facts = self.offline.facts(name, self.offline_days())?;
+        Some(facts.keys.as_ref()?.as_slice().into())
     }
 }
 

@@ -7,6 +7,7 @@ use schema::wire::message::Outcome;
 use serde_json::{Value, json};
 
 use super::Host;
+use super::host::kept;
 use crate::cache::Answer;
 use crate::policy::Step;
 use crate::quarantine;
@@ -49,17 +50,25 @@ impl Host {
         }
         step(steps, "local account?", "no", None, true);
         let login = match self.cache().login_by_name(&name, Duration::from_secs(1)).await {
-            Answer::Found(found) => found,
+            Answer::Found(found) => {
+                step(steps, "in the directory?", "yes", Some(format!("uid {}", found.login.uid)), true);
+                found
+            }
             Answer::Absent => {
                 step(steps, "in the directory?", "no", None, false);
                 return (Some(Outcome::UserUnknown), "The directory has no such login, or it is quarantined.".into());
             }
-            Answer::Unknown(reason) => {
-                step(steps, "in the directory?", "unknown", Some(reason), false);
-                return (Some(Outcome::Unavailable), "The directory could not be asked.".into());
-            }
+            Answer::Unknown(reason) => match kept(self.offline.facts(&name, self.offline_days()), reason.clone()) {
+                Answer::Found(found) => {
+                    step(steps, "known without the directory?", "yes", Some(reason), true);
+                    found
+                }
+                _ => {
+                    step(steps, "in the directory?", "unknown", Some(reason), false);
+                    return (Some(Outcome::Unavailable), "The directory could not be asked.".into());
+                }
+            },
         };
-        step(steps, "in the directory?", "yes", Some(format!("uid {}", login.login.uid)), true);
         match self.serving(&login.login) {
             Err(reason) => {
                 step(steps, "served here?", "no: quarantined", Some(reason), false);

@@ -49,6 +49,13 @@ impl QuarantineList {
         !entries.listed.is_empty() && entries.listed.contains_key(&key(kind, name))
     }
 
+    /// Whether a group of this gid is one of those that are remembered.
+    #[must_use]
+    pub fn holds_gid(&self, gid: u32) -> bool {
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.listed.values().any(|entry| entry.kind == Kind::Group && entry.id == i64::from(gid))
+    }
+
     /// A sweep has seen every entry: this is all. Returns those that were not there before.
     pub fn replace(&self, all: Vec<Quarantined>) -> Vec<Quarantined> {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
@@ -91,5 +98,13 @@ mod tests {
         assert_eq!(list.replace(vec![entry("a", "y"), entry("b", "z")]), vec![entry("b", "z")]);
         list.clear(Kind::Login, "a");
         assert_eq!(list.snapshot(10), (1, vec![entry("b", "z")]));
+    }
+
+    #[test]
+    fn a_group_is_found_by_its_gid() {
+        let list = QuarantineList::default();
+        list.add(entry("a", "x"));
+        list.add(Quarantined { kind: Kind::Group, id: 2, ..entry("b", "y") });
+        assert_eq!([1, 2].map(|gid| list.holds_gid(gid)), [false, true]);
     }
 }

@@ -40,7 +40,7 @@ pub(super) async fn answer(
         Request::Status => Message::Status(host.status(root).await),
         Request::Metrics => Message::Metrics(host.metrics_text().await),
         Request::Refresh { generation } => done(host.refresh(generation, asked.wait).await),
-        Request::Reload => done(host.reload()),
+        Request::Reload => done(host.reload().await),
         Request::Fleet => match host.fleet().await.and_then(|fleet| fleet.to_json()) {
             Ok(json) => Message::Fleet(json),
             Err(reason) => Message::Failed(reason),

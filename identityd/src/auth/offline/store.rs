@@ -11,20 +11,23 @@ use sqlx::sqlite::{
 use zeroize::Zeroizing;
 
 use super::key::{HostKey, OfflineError, SALT, VERIFIER, private, unusable};
-use super::{Facts, Record};
+use super::record::{Facts, Record, Verifier};
 
-/// One row for each login; `facts` is JSON. Rows under another key than this host's mean nothing and go.
+/// One row for each login; `facts` is JSON, and without a verifier the last five are NULL. Rows under another key than this host's mean nothing and go.
 const TABLES: &str = "CREATE TABLE IF NOT EXISTS host (id BLOB NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS record (
     name     TEXT NOT NULL PRIMARY KEY,
     facts    TEXT NOT NULL,
-    salt     BLOB NOT NULL,
-    verifier BLOB NOT NULL,
-    mark     BLOB,
-    verified INTEGER NOT NULL,
+    known    INTEGER NOT NULL,
     suspect  INTEGER NOT NULL DEFAULT 0,
+    salt     BLOB,
+    verifier BLOB,
+    mark     BLOB,
+    verified INTEGER,
     ends     INTEGER
 ) STRICT, WITHOUT ROWID;";
+/// Of these tables. The records of another version go: they come back as people log in.
+const VERSION: i64 = 2;
 
 pub(super) struct Store {
     path: PathBuf,
@@ -46,6 +49,7 @@ impl Store {
             .pragma("secure_delete", "ON")
             .pragma("trusted_schema", "OFF")
             .synchronous(SqliteSynchronous::Full);
+        // One connection: who has it, writes; what is taken from memory after that is newer than what was written before.
         let pool = SqlitePoolOptions::new().max_connections(1).test_before_acquire(false).connect_lazy_with(options);
         let store = Self { path: path.into(), pool };
         let records = store.load(key).await.map_err(|error| {
@@ -55,12 +59,12 @@ impl Store {
     }
 
     async fn load(&self, key: &HostKey) -> Result<Vec<(LoginName, Record)>, sqlx::Error> {
-        sqlx::raw_sql(TABLES).execute(&self.pool).await?;
-        let columns = sqlx::query("SELECT count(*) FROM pragma_table_info('record') WHERE name = 'ends'");
-        if columns.fetch_one(&self.pool).await?.try_get::<i64, _>(0)? == 0 {
-            // Of a version that did not know when a password ends.
-            sqlx::query("ALTER TABLE record ADD COLUMN ends INTEGER").execute(&self.pool).await?;
+        let version = sqlx::query("PRAGMA user_version").fetch_one(&self.pool).await?.try_get::<i64, _>(0)?;
+        if version != VERSION {
+            let anew = format!("DROP TABLE IF EXISTS record; PRAGMA user_version = {VERSION}");
+            sqlx::raw_sql(sqlx::AssertSqlSafe(anew)).execute(&self.pool).await?;
         }
+        sqlx::raw_sql(TABLES).execute(&self.pool).await?;
         let id = key.id();
         let host = sqlx::query("SELECT id FROM host").fetch_optional(&self.pool).await?;
         if host.is_none_or(|row| row.try_get::<Vec<u8>, _>(0).is_ok_and(|found| found != id)) {
@@ -73,26 +77,42 @@ impl Store {
                 tracing::warn!(file = %self.path.display(), gone, "the records of logins were made with another host's key, and are dropped");
             }
         }
-        let rows = sqlx::query("SELECT name, facts, salt, verifier, mark, verified, suspect, ends FROM record");
+        let rows = sqlx::query("SELECT * FROM record");
         Ok(rows.fetch_all(&self.pool).await?.iter().filter_map(record).collect())
     }
 
-    pub(super) async fn keep(&self, name: &LoginName, record: &Record) {
-        let facts = serde_json::to_string(&*record.facts).unwrap_or_default();
-        let done = sqlx::query(
-            "INSERT OR REPLACE INTO record (name, facts, salt, verifier, mark, verified, suspect, ends) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-        )
-        .bind(name.as_str())
-        .bind(facts)
-        .bind(record.salt.to_vec())
-        .bind(record.verifier.to_vec())
-        .bind(record.mark.map(|mark| mark.to_vec()))
-        .bind(i64::try_from(record.verified).unwrap_or(i64::MAX))
-        .bind(record.suspect)
-        .bind(record.ends.map(|ends| i64::try_from(ends).unwrap_or(i64::MAX)))
-        .execute(&self.pool)
-        .await;
-        self.said(done.map(|_| ()));
+    /// Writes what memory has of these logins once it is our turn; `None`: nothing any more. So a later change cannot be overwritten by what was there before it.
+    pub(super) async fn save(&self, rows: impl FnOnce() -> Vec<(LoginName, Option<Record>)> + Send) {
+        self.said(self.write(rows).await);
+    }
+
+    async fn write(&self, rows: impl FnOnce() -> Vec<(LoginName, Option<Record>)> + Send) -> Result<(), sqlx::Error> {
+        let mut turn = self.pool.begin().await?;
+        for (name, record) in rows() {
+            let Some(record) = record else {
+                sqlx::query("DELETE FROM record WHERE name = ?1").bind(name.as_str()).execute(&mut *turn).await?;
+                continue;
+            };
+            let Ok(facts) = serde_json::to_string(&*record.facts) else { continue };
+            let seconds = |time: u64| i64::try_from(time).unwrap_or(i64::MAX);
+            let verifier = record.verifier.as_ref();
+            sqlx::query(
+                "INSERT OR REPLACE INTO record (name, facts, known, suspect, salt, verifier, mark, verified, ends) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            )
+            .bind(name.as_str())
+            .bind(facts)
+            .bind(seconds(record.known))
+            .bind(record.suspect)
+            .bind(verifier.map(|verifier| verifier.salt.to_vec()))
+            .bind(verifier.map(|verifier| verifier.bytes.to_vec()))
+            .bind(verifier.and_then(|verifier| verifier.mark).map(|mark| mark.to_vec()))
+            .bind(verifier.map(|verifier| seconds(verifier.verified)))
+            .bind(verifier.and_then(|verifier| verifier.ends).map(seconds))
+            .execute(&mut *turn)
+            .await?;
+        }
+        turn.commit().await
     }
 
     /// Marks records as not to be used until they have been compared with the directory. `None`: all.
@@ -110,29 +130,46 @@ impl Store {
         self.said(done.map(|_| ()));
     }
 
-    pub(super) async fn drop(&self, name: &LoginName) {
-        let done = sqlx::query("DELETE FROM record WHERE name = ?1").bind(name.as_str()).execute(&self.pool).await;
-        self.said(done.map(|_| ()));
+    /// Waits for who is writing, and closes the file.
+    pub(super) async fn close(&self) {
+        self.pool.close().await;
+    }
+
+    /// Somebody was at the file.
+    #[cfg(test)]
+    pub(super) async fn spoil(&self, statement: &'static str) {
+        sqlx::raw_sql(statement).execute(&self.pool).await.unwrap();
     }
 
     fn said(&self, done: Result<(), sqlx::Error>) {
-        if let Err(error) = done {
-            tracing::error!(file = %self.path.display(), %error, "what this host keeps for the time when the directory is away cannot be written");
+        match done {
+            Ok(()) | Err(sqlx::Error::PoolClosed) => {}
+            Err(error) => {
+                tracing::error!(file = %self.path.display(), %error, "what this host keeps for the time when the directory is away cannot be written");
+            }
         }
     }
 }
 
 fn record(row: &SqliteRow) -> Option<(LoginName, Record)> {
     let facts: Facts = serde_json::from_str(row.try_get("facts").ok()?).ok()?;
-    let verifier: [u8; VERIFIER] = row.try_get::<Vec<u8>, _>("verifier").ok()?.try_into().ok()?;
     let record = Record {
         facts: facts.into(),
-        salt: <[u8; SALT]>::try_from(row.try_get::<Vec<u8>, _>("salt").ok()?).ok()?,
-        verifier: Zeroizing::new(verifier),
-        mark: row.try_get::<Option<Vec<u8>>, _>("mark").ok()?.and_then(|mark| mark.try_into().ok()),
-        verified: row.try_get::<i64, _>("verified").ok()?.try_into().ok()?,
+        known: row.try_get::<i64, _>("known").ok()?.try_into().ok()?,
+        verifier: verifier(row),
         suspect: row.try_get("suspect").ok()?,
-        ends: row.try_get::<Option<i64>, _>("ends").ok()?.and_then(|ends| ends.try_into().ok()),
     };
     Some((row.try_get::<String, _>("name").ok()?.parse().ok()?, record))
+}
+
+fn verifier(row: &SqliteRow) -> Option<Verifier> {
+    let bytes = |column| row.try_get::<Option<Vec<u8>>, _>(column).ok().flatten();
+    let seconds = |column| row.try_get::<Option<i64>, _>(column).ok().flatten().and_then(|time| time.try_into().ok());
+    Some(Verifier {
+        salt: <[u8; SALT]>::try_from(bytes("salt")?).ok()?,
+        bytes: Zeroizing::new(<[u8; VERIFIER]>::try_from(bytes("verifier")?).ok()?),
+        mark: bytes("mark").and_then(|mark| mark.try_into().ok()),
+        verified: seconds("verified")?,
+        ends: seconds("ends"),
+    })
 }

@@ -1,9 +1,13 @@
 //! A host that has seen logins succeed, and then its directory goes.
 
+mod entered;
+
 use std::sync::atomic::Ordering;
 
-use schema::record::Generation;
+use schema::hash::PasswordHash;
+use schema::record::{Generation, Login};
 
+use super::record::now;
 use super::*;
 use crate::auth::new_hash;
 use crate::cache::tests::{TestDirectory, a_login, cache_of};
@@ -26,8 +30,18 @@ fn seen(hash: Option<PasswordHash>, began: Instant) -> Seen {
     Seen { hash, password: secret("right"), ends_in: None, began }
 }
 
+fn alone(login: &Login) -> Groups {
+    Groups { gids: vec![login.gid], names: Some(Vec::new()) }
+}
+
 fn ana() -> LoginName {
     "ana".parse().unwrap()
+}
+
+async fn opened(folder: &Path, cache: &Cache) -> Arc<Verifiers> {
+    let verifiers = Verifiers::none(Arc::clone(cache.source()));
+    verifiers.open(folder).await.unwrap();
+    verifiers
 }
 
 impl World {
@@ -38,7 +52,7 @@ impl World {
         directory.hashes.lock().unwrap().insert("ana".into(), new_hash(b"right").unwrap());
         let cache = cache_of(&directory, config::Cache::default());
         let pool = Pool::new(config::Auth::default()).unwrap();
-        let verifiers = Verifiers::open(folder.path(), Arc::clone(cache.source())).await.unwrap();
+        let verifiers = opened(folder.path(), &cache).await;
         cache.tell(Arc::clone(&verifiers) as _);
         let world = Self { folder, directory, cache, pool, verifiers };
         world.log_in().await;
@@ -48,8 +62,7 @@ impl World {
     async fn log_in(&self) {
         let login = self.directory.logins.lock().unwrap()[&2000].clone();
         let hash = self.directory.hashes.lock().unwrap()["ana"].clone();
-        let facts = Facts { gids: vec![login.gid], groups: Some(Vec::new()), login };
-        self.verifiers.remember(facts, seen(Some(hash), Instant::now()), &self.pool).await;
+        self.verifiers.remember(login.clone(), alone(&login), seen(Some(hash), Instant::now()), &self.pool).await;
     }
 
     /// From here the directory answers nothing, or again.
@@ -74,6 +87,13 @@ impl World {
         self.cache.apply(&[change]).await;
     }
 
+    fn alter(&self, with: impl FnOnce(&mut Record)) {
+        let mut state = self.verifiers.state();
+        let mut record = state.records.get(&ana()).unwrap().clone();
+        with(&mut record);
+        state.put(ana(), Some(record));
+    }
+
     async fn verify(&self, password: &str) -> Offline {
         self.verifiers.verify(Some(&ana()), secret(password), 7, &self.pool).await
     }
@@ -82,18 +102,27 @@ impl World {
     async fn settle(&self) {
         let watch = tokio::spawn(Arc::clone(&self.verifiers).watch());
         for _ in 0..500 {
-            if self.verifiers.state().queue.is_empty() {
+            if self.is_settled() {
                 break;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+        assert!(self.is_settled());
+        // Who is writing has written.
+        if let Some(kept) = self.verifiers.kept() {
+            self.verifiers.save(&kept).await;
+        }
         watch.abort();
-        assert!(self.verifiers.state().queue.is_empty());
+    }
+
+    fn is_settled(&self) -> bool {
+        let state = self.verifiers.state();
+        state.queue.is_empty() && state.dirty.is_empty()
     }
 
     /// identityd again, in the same folder.
     async fn restart(&mut self) {
-        self.verifiers = Verifiers::open(self.folder.path(), Arc::clone(self.cache.source())).await.unwrap();
+        self.verifiers = opened(self.folder.path(), &self.cache).await;
     }
 }
 
@@ -124,9 +153,15 @@ async fn nothing_is_told_while_the_directory_answers() {
 async fn after_the_days_it_is_refused_and_with_none_always() {
     let world = World::new().await;
     world.away(true).await;
-    world.verifiers.state().records.get_mut(&ana()).unwrap().verified = now() - 7 * 86_400 - 10;
+    world.alter(|record| record.known -= 7 * 86_400 + 10);
     assert!(matches!(world.verify("right").await, Offline::Unknown(_)));
     assert!(world.verifiers.facts(&ana(), 7).is_none());
+    world.alter(|record| {
+        record.known = now();
+        record.verifier.as_mut().unwrap().verified -= 7 * 86_400 + 10;
+    });
+    assert!(matches!(world.verify("right").await, Offline::Unknown(_)), "it came by key since");
+    assert!(world.verifiers.facts(&ana(), 7).is_some());
     assert_eq!(world.verifiers.verify(Some(&ana()), secret("right"), 8, &world.pool).await, Offline::Right);
     assert!(matches!(world.verifiers.verify(Some(&ana()), secret("right"), 0, &world.pool).await, Offline::Unknown(_)));
 }
@@ -164,7 +199,7 @@ async fn a_lock_and_a_removal_that_were_received_refuse() {
     world.settle().await;
     world.away(true).await;
     assert!(matches!(world.verify("right").await, Offline::Unknown(_)));
-    assert_eq!(world.verifiers.count(), 0);
+    assert_eq!(world.verifiers.count().with_password, 0);
 }
 
 #[tokio::test]
@@ -177,7 +212,7 @@ async fn a_new_password_that_was_received_refuses_the_old_one() {
     world.away(true).await;
     assert!(matches!(world.verify("right").await, Offline::Unknown(_)));
     world.restart().await;
-    assert_eq!(world.verifiers.count(), 0);
+    assert_eq!(world.verifiers.count().with_password, 0);
 }
 
 #[tokio::test]
@@ -187,8 +222,7 @@ async fn a_verification_that_began_before_a_change_is_not_kept() {
     let login = world.directory.logins.lock().unwrap()[&2000].clone();
     let old = world.directory.hashes.lock().unwrap()["ana"].clone();
     world.hear(|_| {}).await;
-    let facts = Facts { gids: vec![login.gid], groups: Some(Vec::new()), login };
-    world.verifiers.remember(facts, seen(Some(old), began), &world.pool).await;
+    world.verifiers.remember(login.clone(), alone(&login), seen(Some(old), began), &world.pool).await;
     world.away(true).await;
     assert!(matches!(world.verify("right").await, Offline::Unknown(_)));
 }
@@ -197,28 +231,26 @@ async fn a_verification_that_began_before_a_change_is_not_kept() {
 async fn a_password_that_has_ended_since_does_not_enter() {
     let mut world = World::new().await;
     let login = world.directory.logins.lock().unwrap()[&2000].clone();
-    let facts = || Facts { gids: vec![login.gid], groups: Some(Vec::new()), login: login.clone() };
     for (left, right) in [(3600, true), (0, false)] {
         let seen = Seen { ends_in: Some(Duration::from_secs(left)), ..seen(None, Instant::now()) };
-        world.verifiers.remember(facts(), seen, &world.pool).await;
+        world.verifiers.remember(login.clone(), alone(&login), seen, &world.pool).await;
         world.restart().await;
         world.away(true).await;
         assert_eq!(world.verify("right").await == Offline::Right, right);
         world.away(false).await;
     }
     // One that has to be changed first is not kept at all.
-    world.verifiers.remember(facts(), seen(None, Instant::now()), &world.pool).await;
+    world.verifiers.remember(login.clone(), alone(&login), seen(None, Instant::now()), &world.pool).await;
     world.verifiers.forget(&ana()).await;
     world.restart().await;
-    assert_eq!(world.verifiers.count(), 0);
+    assert_eq!(world.verifiers.count().with_password, 0);
 }
 
 #[tokio::test]
 async fn without_a_hash_an_interruption_of_the_feed_ends_it() {
     let mut world = World::new().await;
     let login = world.directory.logins.lock().unwrap()[&2000].clone();
-    let facts = Facts { gids: vec![login.gid], groups: Some(Vec::new()), login };
-    world.verifiers.remember(facts, seen(None, Instant::now()), &world.pool).await;
+    world.verifiers.remember(login.clone(), alone(&login), seen(None, Instant::now()), &world.pool).await;
     // Nothing was received: after a restart it is as before.
     world.restart().await;
     world.settle().await;
@@ -229,7 +261,7 @@ async fn without_a_hash_an_interruption_of_the_feed_ends_it() {
     assert!(matches!(world.verify("right").await, Offline::Unknown(_)));
     world.away(false).await;
     world.settle().await;
-    assert_eq!(world.verifiers.count(), 0);
+    assert_eq!(world.verifiers.count().with_password, 0);
 }
 
 #[tokio::test]
@@ -255,8 +287,8 @@ async fn the_file_of_another_host_is_worth_nothing() {
         assert_eq!(std::fs::metadata(world.folder.path().join(file)).unwrap().mode() & 0o7777, 0o600, "{file}");
     }
     std::fs::copy(world.folder.path().join("offline.db"), thief.path().join("offline.db")).unwrap();
-    let there = Verifiers::open(thief.path(), Arc::clone(world.cache.source())).await.unwrap();
-    assert_eq!(there.count(), 0);
+    let there = opened(thief.path(), &world.cache).await;
+    assert_eq!(there.count().logins, 0);
     let bytes = std::fs::read(world.folder.path().join("offline.db")).unwrap();
     assert!(!bytes.windows(5).any(|window| window == b"right"));
     let hash = world.directory.hashes.lock().unwrap()["ana"].clone();
@@ -270,11 +302,11 @@ async fn files_that_others_may_read_are_not_used() {
         let world = World::new().await;
         let path = world.folder.path().join(file);
         std::fs::set_permissions(&path, PermissionsExt::from_mode(0o640)).unwrap();
-        let refusal = Verifiers::open(world.folder.path(), Arc::clone(world.cache.source())).await.unwrap_err();
+        let refusal = Verifiers::none(Arc::clone(world.cache.source())).open(world.folder.path()).await.unwrap_err();
         assert!(refusal.to_string().contains("0640"), "{refusal}");
     }
     let world = World::new().await;
     std::fs::write(world.folder.path().join("host.key"), "short").unwrap();
-    let refusal = Verifiers::open(world.folder.path(), Arc::clone(world.cache.source())).await.unwrap_err();
+    let refusal = Verifiers::none(Arc::clone(world.cache.source())).open(world.folder.path()).await.unwrap_err();
     assert!(refusal.to_string().contains("32 bytes"), "{refusal}");
 }
