@@ -28,7 +28,7 @@ pub struct SchemaArgs {
     /// The server; without it, the first server of the section directory.
     #[arg(long, value_name = "HOST[:PORT]|SOCKET")]
     pub server: Option<String>,
-    /// An account that may make tables, triggers, procedures and users; without it, admin_user of the section directory (enough to check).
+    /// An account with the rights that docs/mysql.md lists (Setting up); without it, admin_user of the section directory, enough to check.
     #[arg(long, value_name = "USER")]
     pub user: Option<String>,
     /// The file with its password on the first line (root's, mode 0600); without it, none, or that of admin_user.
@@ -50,7 +50,8 @@ pub enum SchemaKind {
 pub enum DirectoryCommand {
     /// Check the configured directory and say what is wrong. Exits with 1 if something is.
     ///
-    /// MariaDB and MySQL: asks every question of identityd once, names columns that are missing, and compares look-ups with lists on the first logins.
+    /// MariaDB and MySQL: asks every question of identityd once, names columns that are missing, and compares look-ups with lists on the first logins; of several servers not
+    /// more than one may be written.
     /// The embedded directory: reads the whole file. LDAP: reads every entry and says what does not fit together. Both need root.
     Check,
     /// Copy a whole directory into a new, empty one, read it back and compare everything. Exits with 1 if it is not the same.

@@ -46,6 +46,11 @@ impl MysqlDirectory {
         }
         found.push(self.check_answers().await);
         found.push(self.check_feed().await);
+        if self.inner.nodes.len() > 1 {
+            let (wrong, silent) = self.parts().await;
+            let absent = silent.iter().map(ToString::to_string).collect();
+            found.push(Checked { query: "servers", wrong: Vec::from_iter(wrong), absent });
+        }
         found
     }
 

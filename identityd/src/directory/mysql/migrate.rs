@@ -54,7 +54,7 @@ pub fn script() -> String {
     out + "DELIMITER ;\n"
 }
 
-/// Applies what is missing; the names of what was applied. The connection may create tables, triggers, procedures and users.
+/// Applies what is missing; the names of what was applied. The connection has the rights that `docs/mysql.md` lists.
 ///
 /// # Errors
 /// The server refused a statement, or an earlier run was interrupted.
@@ -90,7 +90,7 @@ pub(super) async fn apply(server: &str, connection: &mut MySqlConnection) -> Res
             return Err(DirectoryError::Unavailable {
                 directory: server.into(),
                 reason: format!(
-                    "{} stopped in the middle: {error}; it needs the rights to create tables, triggers, procedures and users",
+                    "{} stopped in the middle: {error}; docs/mysql.md (Setting up) lists the rights that it needs",
                     migration.name
                 ),
             });

@@ -10,6 +10,7 @@ mod history;
 mod migrate;
 mod node;
 mod noticed;
+mod parts;
 pub(crate) mod queries;
 mod reading;
 mod rows;

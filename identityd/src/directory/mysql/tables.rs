@@ -1,12 +1,14 @@
 //! For `identityctl schema`: applies the schema, and says what of it is missing or other than this version has it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use sqlx::mysql::{MySqlConnection, MySqlRow};
+use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlRow};
 use sqlx::{AssertSqlSafe, ConnectOptions, Row};
 
 use super::migrate::{self, Applied, MIGRATIONS};
 use super::node::options;
+use super::parts::{self, Part};
 use super::translate;
 use crate::config::{Address, MysqlConfig};
 use crate::directory::{DirectoryError, secret};
@@ -18,6 +20,9 @@ pub struct SchemaConnection {
     server: String,
     database: String,
     connection: MySqlConnection,
+    /// The others of the configuration.
+    others: Vec<(String, MySqlConnectOptions)>,
+    limit: Duration,
 }
 
 impl SchemaConnection {
@@ -44,7 +49,11 @@ impl SchemaConnection {
             Ok(connected) => connected.map_err(|error| translate(&server, &error))?,
             Err(_) => return Err(unusable(format!("no connection within {} ms", limit.as_millis()))),
         };
-        Ok(Self { server, database: config.database.clone(), connection })
+        let other = |name: &String| Some((name.clone(), options(&entry, &Address::parse(name).ok()?, user, &password)));
+        // Another server by name is not one of those that identityd asks.
+        let asked = config.servers.contains(&server);
+        let others = config.servers.iter().filter(|name| asked && **name != server).filter_map(other).collect();
+        Ok(Self { server, database: config.database.clone(), connection, others, limit })
     }
 
     /// Makes the database if need be and applies what is missing; the names of what was applied.
@@ -99,6 +108,7 @@ impl SchemaConnection {
             }
         }
         found.extend(self.settings().await?);
+        found.extend(self.writable().await?);
         for (table, rows) in ORPHANS {
             // Missing columns are told above.
             if columns.contains_key(table) && columns.contains_key("login") && columns.contains_key("unix_group") {
@@ -145,6 +155,23 @@ impl SchemaConnection {
             }
         }
         Ok(())
+    }
+
+    /// More than one server that can be written. Those that do not let this account in are left out: `identityctl directory check` asks them as identityd.
+    async fn writable(&mut self) -> Result<Option<String>, DirectoryError> {
+        if self.others.is_empty() {
+            return Ok(None);
+        }
+        let rows = sqlx::query(parts::ASK).fetch_all(&mut self.connection).await;
+        let rows = rows.map_err(|error| translate(&self.server, &error))?;
+        let mut servers = vec![(self.server.clone(), Part::read(&rows))];
+        for (name, options) in &self.others {
+            let asked = async { sqlx::query(parts::ASK).fetch_all(&mut options.connect().await?).await };
+            if let Ok(Ok(rows)) = tokio::time::timeout(self.limit, asked).await {
+                servers.push((name.clone(), Part::read(&rows)));
+            }
+        }
+        Ok(parts::judge(&servers))
     }
 
     /// What the server is set to that would do harm.
