@@ -74,7 +74,7 @@ impl SqlWork {
             list.iter().map(|(at, rule)| format!("{} ({}, {rule})", at.name, at.id)).collect::<Vec<_>>().join(", ")
         };
         Err(DirectoryError::Refused(format!(
-            "the groups with a rule are not the same: {} in the source, {} in the new directory; make them alike by SQL first (docs/directory.md)",
+            "the groups with a rule are not the same: {} in the source, {} in the new directory, and in tables a gid never changes; of a source in LDAP change gidNumber first",
             shown(&there),
             shown(&here)
         )))
