@@ -117,6 +117,12 @@ impl Host {
                 "the limit of open files allows {possible} connections, [server] connections asks for {wanted}: raise LimitNOFILE="
             ));
         }
+        if let Some((uid, holds)) = self.limits().crowded_by() {
+            warnings.push(format!(
+                "the places of the socket run out; uid {uid} held {holds} connections, more than anybody else. ss -xp names the processes; \
+                 connections that only wait are closed for others, and more places are [server] connections"
+            ));
+        }
         warnings
     }
 

@@ -11,8 +11,8 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-use super::limits::Place;
-use super::{Peer, listing, lookup, message};
+use super::limits::{Place, Taken};
+use super::{Peer, Reply, listing, lookup, message};
 use crate::cache::Patience;
 use crate::config;
 use crate::daemon::Host;
@@ -42,6 +42,12 @@ enum End {
     Say(Status, u64),
 }
 
+impl From<Taken> for End {
+    fn from(_: Taken) -> Self {
+        Self::Quiet
+    }
+}
+
 impl From<io::Error> for End {
     fn from(_: io::Error) -> Self {
         Self::Quiet
@@ -57,7 +63,12 @@ pub(super) async fn serve(
 ) {
     let limits = host.limits().config();
     loop {
-        match one(&host, &mut stream, peer, &limits, &mut stop).await {
+        // Its place is taken only while it waits for its client, so nothing is broken off.
+        let end = tokio::select! {
+            end = one(&host, &mut stream, peer, &place, &limits, &mut stop) => end,
+            () = place.taken() => Err(End::Quiet),
+        };
+        match end {
             Ok(()) => {}
             Err(End::Quiet) => break,
             Err(End::Say(status, id)) => {
@@ -74,13 +85,15 @@ async fn one(
     host: &Arc<Host>,
     stream: &mut UnixStream,
     peer: Peer,
+    place: &Place,
     limits: &config::Server,
     stop: &mut watch::Receiver<bool>,
 ) -> Result<(), End> {
     let mut head = [0; HEADER];
     // Between requests a connection may be silent for a while; one that has begun must end soon (slow loris).
     let first = tokio::select! {
-        read = timeout(limits.idle_timeout.0, stream.read(&mut head)) => read.map_err(|_| End::Quiet)??,
+        read = stream.read(&mut head) => read?,
+        () = place.silent_too_long() => return Err(End::Quiet),
         _ = stop.wait_for(|stop| *stop) => return Err(End::Quiet),
     };
     if first == 0 {
@@ -106,19 +119,34 @@ async fn one(
         .await
         .map_err(|_| refuse("time", End::Quiet))??;
 
+    place.works()?;
     let asked = Asked { op, peer, wait: wait(header.wait_ms, limits) };
+    // Held until the reply is written.
+    let mut unread = None;
     let reply = match op {
-        Op::PasswdList | Op::GroupList | Op::ShadowList => listing::answer(host, &asked, &payload).await,
+        Op::PasswdList | Op::GroupList | Op::ShadowList if peer.is_root() => {
+            listing::answer(host, &asked, &payload).await
+        }
+        Op::PasswdList | Op::GroupList | Op::ShadowList => match timeout(asked.wait, host.pages.unread(peer.uid)).await
+        {
+            Ok(turn) => {
+                unread = turn;
+                listing::answer(host, &asked, &payload).await
+            }
+            Err(_) => Reply::bare(Status::Busy),
+        },
         Op::Message => {
-            let mut line = Line { stream, limits, id: header.id };
+            let mut line = Line { stream, place, limits, id: header.id };
             message::answer(host, &asked, &payload, &mut line).await?
         }
         _ => lookup::answer(host, &asked, &payload).await,
     };
     host.meters().answered(op, reply.status, began.elapsed());
+    place.waits();
     let bytes = reply.payload();
     let len = u32::try_from(bytes.len()).map_err(|_| End::Quiet)?;
     write(stream, limits, &Header::reply(reply.status, header.id, len), bytes).await?;
+    drop(unread);
     if reply.status == Status::Malformed { Err(End::Quiet) } else { Ok(()) }
 }
 
@@ -131,14 +159,17 @@ fn refuse(reason: &'static str, end: End) -> End {
 /// The way back to a client whose request takes longer.
 pub(super) struct Line<'a> {
     stream: &'a mut UnixStream,
+    place: &'a Place,
     limits: &'a config::Server,
     id: u64,
 }
 
 impl Line<'_> {
     /// Says that the request is accepted and being worked on.
-    pub(super) async fn working(&mut self) -> io::Result<()> {
-        write(self.stream, self.limits, &Header::reply(Status::Working, self.id, 0), &[]).await
+    pub(super) async fn working(&mut self) -> Result<(), message::Gone> {
+        self.place.waits();
+        write(self.stream, self.limits, &Header::reply(Status::Working, self.id, 0), &[]).await?;
+        self.place.works().map_err(|Taken| message::Gone)
     }
 }
 

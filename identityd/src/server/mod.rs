@@ -1,6 +1,8 @@
 //! The socket: peer credentials, limits, deadlines, dispatch.
 
 mod connection;
+mod crowding;
+mod held;
 mod limits;
 mod listing;
 mod lookup;
@@ -14,7 +16,7 @@ pub use pages::Pages;
 pub use reply::Reply;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use schema::wire::frame::{Header, Status};
 use tokio::net::UnixListener;
@@ -58,12 +60,11 @@ pub async fn serve(host: Arc<Host>, listener: UnixListener, mut stop: watch::Rec
         };
         let Ok(credentials) = stream.peer_cred() else { continue };
         let peer = Peer { uid: credentials.uid(), pid: credentials.pid() };
-        match limits.admit(peer.uid) {
+        match limits.admit(peer.uid, Instant::now()) {
             Ok(place) => {
                 tokio::spawn(connection::serve(Arc::clone(&host), stream, peer, place, stop.clone()));
             }
             Err(reason) => {
-                crate::telemetry::meters::refused(reason.label());
                 tracing::debug!(uid = peer.uid, pid = peer.pid, reason = reason.label(), "refused a connection");
                 // Fits into the empty socket buffer, so it never waits; a peer that is gone does not matter.
                 let _ = stream.try_write(&Header::reply(Status::Busy, 0, 0).to_bytes());

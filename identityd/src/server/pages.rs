@@ -20,6 +20,8 @@ const MOST_AGE: Duration = Duration::from_secs(60);
 const MOST_IDS: usize = 1024 * 1024;
 /// Users who list at one time before those who are done are forgotten.
 const MOST_USERS: usize = 64;
+/// Pages of one user that are held until they are taken: each may have a group of megabytes in it.
+const UNREAD: usize = 8;
 
 /// What pages are made of. Pages of other states are never given out.
 #[derive(Debug, Clone)]
@@ -78,7 +80,25 @@ pub(super) type Turn = OwnedSemaphorePermit;
 pub struct Pages {
     kept: Mutex<Kept>,
     own: Mutex<HashMap<u32, Arc<Own>>>,
-    turns: Mutex<HashMap<u32, Arc<Semaphore>>>,
+    turns: Turns<1>,
+    unread: Turns<UNREAD>,
+}
+
+/// So many turns for each user.
+#[derive(Debug, Default)]
+struct Turns<const EACH: usize>(Mutex<HashMap<u32, Arc<Semaphore>>>);
+
+impl<const EACH: usize> Turns<EACH> {
+    async fn take(&self, uid: u32) -> Option<Turn> {
+        let own = {
+            let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            if turns.len() >= MOST_USERS {
+                turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+            }
+            Arc::clone(turns.entry(uid).or_insert_with(|| Arc::new(Semaphore::new(EACH))))
+        };
+        own.acquire_owned().await.ok()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -107,14 +127,12 @@ impl Pages {
 
     /// Waits until this user's other pages are made.
     pub(super) async fn turn(&self, uid: u32) -> Option<Turn> {
-        let own = {
-            let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-            if turns.len() >= MOST_USERS {
-                turns.retain(|_, turn| Arc::strong_count(turn) > 1);
-            }
-            Arc::clone(turns.entry(uid).or_insert_with(|| Arc::new(Semaphore::new(1))))
-        };
-        own.acquire_owned().await.ok()
+        self.turns.take(uid).await
+    }
+
+    /// Waits until few enough pages are held for this user that it has not taken yet.
+    pub(super) async fn unread(&self, uid: u32) -> Option<Turn> {
+        self.unread.take(uid).await
     }
 
     /// The page after an id, if it is here.

@@ -26,25 +26,23 @@ pub(super) fn look_up(host: &Host, op: Op, payload: &[u8]) -> Option<Reply> {
     let taken = |is_local: bool| is_local.then(|| Reply::bare(Status::Absent));
     let name = std::str::from_utf8(payload).unwrap_or_default();
     match op {
-        Op::PasswdByName => {
-            taken(local.has_login(name)).or_else(|| found(snapshot.login_by_name(payload).map(|login| login.record)))
-        }
+        Op::PasswdByName => taken(local.has_login(name))
+            .or_else(|| found(&published, snapshot.login_by_name(payload).map(|login| login.record))),
         Op::PasswdByUid => {
             let uid = id(payload)?;
             taken(local.login_of_uid(uid).is_some())
-                .or_else(|| found(snapshot.login_by_uid(uid).map(|login| login.record)))
+                .or_else(|| found(&published, snapshot.login_by_uid(uid).map(|login| login.record)))
         }
-        Op::GroupByName => {
-            taken(local.has_group(name)).or_else(|| found(snapshot.group_by_name(payload).map(|group| group.record)))
-        }
+        Op::GroupByName => taken(local.has_group(name))
+            .or_else(|| found(&published, snapshot.group_by_name(payload).map(|group| group.record))),
         Op::GroupByGid => {
             let gid = id(payload)?;
             taken(local.group_of_gid(gid).is_some())
-                .or_else(|| found(snapshot.group_by_gid(gid).map(|group| group.record)))
+                .or_else(|| found(&published, snapshot.group_by_gid(gid).map(|group| group.record)))
         }
         Op::Initgroups => taken(local.has_login(name)).or_else(|| match snapshot.login_by_name(payload) {
-            Answer::Found(login) => found(login.packed_gids().map_or(Answer::Unusable, Answer::Found)),
-            other => found(other.map(|login| login.record)),
+            Answer::Found(login) => found(&published, login.packed_gids().map_or(Answer::Unusable, Answer::Found)),
+            other => found(&published, other.map(|login| login.record)),
         }),
         _ => None,
     }
@@ -154,9 +152,9 @@ fn published(host: &Host) -> Option<Arc<Published>> {
     host.replica()?.published()
 }
 
-fn found(answer: Answer<&[u8]>) -> Option<Reply> {
+fn found(published: &Arc<Published>, answer: Answer<&[u8]>) -> Option<Reply> {
     match answer {
-        Answer::Found(record) => Some(Reply::owned(record.to_vec())),
+        Answer::Found(record) => Some(Reply::published(published, record)),
         Answer::Absent => Some(Reply::bare(Status::Absent)),
         Answer::Unusable => None,
     }

@@ -6,6 +6,10 @@ use schema::wire::frame::{MAX_REPLY, Status};
 use zeroize::Zeroize;
 
 use crate::cache::Answer;
+use crate::snapshot::{Published, Record};
+
+/// A record of more is sent from where it lies.
+const LARGE: usize = 4096;
 
 /// Status and payload.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +25,8 @@ enum Payload {
     /// The cache's own bytes: not copied, whatever their size.
     Shared(Arc<[u8]>),
     Owned(Vec<u8>),
+    /// Of what is published: not copied either.
+    Mapped(Record),
 }
 
 impl Reply {
@@ -45,6 +51,18 @@ impl Reply {
         Self { status: Status::Found, payload: Payload::Owned(bytes) }
     }
 
+    /// Found: this record of what is published. A small one is copied: it keeps no old files mapped.
+    #[must_use]
+    pub fn published(published: &Arc<Published>, record: &[u8]) -> Self {
+        let mapped = if record.len() < LARGE { None } else { Record::of(published, record) };
+        match mapped {
+            Some(mapped) if record.len() <= MAX_REPLY as usize => {
+                Self { status: Status::Found, payload: Payload::Mapped(mapped) }
+            }
+            _ => Self::owned(record.to_vec()),
+        }
+    }
+
     /// The reply to an answer of the cache.
     #[must_use]
     pub fn of(answer: Answer<Self>) -> Self {
@@ -65,6 +83,7 @@ impl Reply {
             Payload::Nothing => &[],
             Payload::Shared(bytes) => bytes,
             Payload::Owned(bytes) => bytes,
+            Payload::Mapped(record) => record.bytes(),
         }
     }
 }

@@ -77,6 +77,15 @@ impl World {
         ask(&mut self.connect().await, op, payload).await
     }
 
+    /// The same of a server that may close the connection.
+    async fn ask_or_fail(&self, op: Op, payload: &[u8]) -> Option<(Status, Vec<u8>)> {
+        let mut stream = self.connect().await;
+        let header = Header::request(op, 7, u32::try_from(payload.len()).unwrap(), 1000);
+        stream.write_all(&header.to_bytes()).await.ok()?;
+        stream.write_all(payload).await.ok()?;
+        read(&mut stream).await.ok().map(|(status, _, payload)| (status, payload))
+    }
+
     async fn message(&self, request: &Request) -> Message {
         let (status, payload) = self.ask(Op::Message, &postcard::to_allocvec(request).unwrap()).await;
         assert_eq!(status, Status::Found);
@@ -200,19 +209,46 @@ async fn a_request_that_trickles_is_cut_off() {
     assert_eq!(world.ask(Op::PasswdByName, b"ada").await.0, Status::Found);
 }
 
-#[tokio::test]
-async fn too_many_connections_are_told_busy_and_the_others_go_on() {
+fn sixteen_places() -> Config {
     let mut config = Config::default();
     config.server.connections = 16;
     config.server.reserved_for_root = 1;
-    let world = World::start(config);
+    config
+}
+
+#[tokio::test]
+async fn the_connection_that_waited_longest_makes_room_for_a_new_one() {
+    let world = World::start(sixteen_places());
     let mut held = Vec::new();
     for _ in 0..16 {
         held.push(world.connect().await);
     }
-    let mut late = world.connect().await;
-    assert_eq!(read(&mut late).await.unwrap().0, Status::Busy);
-    assert_eq!(ask(held.first_mut().unwrap(), Op::PasswdByName, b"ada").await.0, Status::Found);
+    let served = async {
+        while world.ask_or_fail(Op::PasswdByName, b"ada").await.is_none_or(|answer| answer.0 != Status::Found) {}
+    };
+    tokio::time::timeout(Duration::from_secs(10), served).await.expect("served although all places are taken");
+    let closed = tokio::time::timeout(Duration::from_secs(5), read(held.first_mut().unwrap())).await;
+    assert!(closed.expect("closed by the server").is_err());
+}
+
+#[tokio::test]
+async fn connections_that_are_worked_for_stay_and_more_are_told_busy() {
+    let world = World::start(sixteen_places());
+    world.directory.lists_hang.store(true, Ordering::SeqCst);
+    let mut held = Vec::new();
+    let busy = async {
+        loop {
+            let mut stream = world.connect().await;
+            let _ = stream.write_all(&Header::request(Op::PasswdList, 7, 4, 5000).to_bytes()).await;
+            let _ = stream.write_all(&0_u32.to_le_bytes()).await;
+            if let Ok(answer) = tokio::time::timeout(Duration::from_millis(20), read(&mut stream)).await {
+                break answer.unwrap().0;
+            }
+            held.push(stream);
+        }
+    };
+    assert_eq!(tokio::time::timeout(Duration::from_secs(10), busy).await.expect("the places run out"), Status::Busy);
+    assert!(world.host.limits().crowded_by().is_some());
 }
 
 #[tokio::test]
@@ -414,4 +450,47 @@ async fn whom_a_member_sees_is_found_out_once_for_each_generation_and_one_page_a
     world.directory.note(crate::directory::Kind::Group, "team", 3001);
     world.host.refresh(Generation(3), wait).await.unwrap();
     assert_eq!(ids(&list(0).await.unwrap()), [2000, 2011]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_group_is_sent_from_where_it_is_published_and_not_copied() {
+    let world = World::start_in(tempfile::tempdir().unwrap(), Config::default(), true);
+    let members: Vec<String> = (0..2000).map(|number| format!("m{number:05}")).collect();
+    let members: Vec<&str> = members.iter().map(String::as_str).collect();
+    world.directory.groups.lock().unwrap().insert(3001, a_group("large", 3001, &members));
+    crate::feed::tests::follow(&world);
+    world.host.refresh(Generation(0), Duration::from_secs(30)).await.unwrap();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let reply = loop {
+        assert!(Instant::now() < deadline, "published");
+        if let Some(reply) = published::look_up(&world.host, Op::GroupByName, b"large")
+            && reply.status == Status::Found
+        {
+            break reply;
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    };
+    let by_gid = published::look_up(&world.host, Op::GroupByGid, &3001_u32.to_le_bytes()).unwrap();
+    assert!(reply.payload().len() > 10_000);
+    assert_eq!(reply.payload().as_ptr(), by_gid.payload().as_ptr());
+    assert_eq!(world.ask(Op::GroupByName, b"large").await, (Status::Found, reply.payload().to_vec()));
+    // What is answered stays mapped although something else is published.
+    let before = reply.payload().to_vec();
+    world.directory.put(a_login("bea", 2010));
+    world.host.refresh(Generation(1), Duration::from_secs(30)).await.unwrap();
+    assert_eq!(reply.payload(), before);
+}
+
+#[tokio::test]
+async fn pages_that_a_user_does_not_take_are_few() {
+    let pages = Pages::default();
+    let mut held = Vec::new();
+    let soon = Duration::from_millis(10);
+    while let Ok(turn) = tokio::time::timeout(soon, pages.unread(2000)).await {
+        held.push(turn);
+    }
+    assert_eq!(held.len(), 8);
+    assert!(tokio::time::timeout(Duration::from_secs(5), pages.unread(2001)).await.is_ok());
+    held.pop();
+    assert!(tokio::time::timeout(Duration::from_secs(5), pages.unread(2000)).await.is_ok());
 }

@@ -15,6 +15,7 @@ mod load;
 pub mod open;
 mod published;
 mod publisher;
+mod record;
 #[cfg(test)]
 mod tests;
 
@@ -31,6 +32,7 @@ pub use self::keep::Keep;
 pub use self::load::{Load, Loaded};
 pub use self::published::Published;
 pub use self::publisher::Publisher;
+pub use self::record::Record;
 
 /// Where the files are and who may read them.
 #[derive(Debug, Clone)]

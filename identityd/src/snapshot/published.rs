@@ -29,6 +29,11 @@ impl Published {
         Some(Snapshot::checked_before(self.base.view().ok()?, delta))
     }
 
+    /// The bytes of one of the two files.
+    pub(super) fn file(&self, delta: bool) -> Option<&[u8]> {
+        if delta { self.delta.as_ref().map(|delta| delta.file.bytes()) } else { Some(self.base.file.bytes()) }
+    }
+
     /// Bytes of the base and of the delta.
     #[must_use]
     pub fn bytes(&self) -> (u64, u64) {

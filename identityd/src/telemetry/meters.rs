@@ -159,6 +159,11 @@ pub fn refused(limit: &'static str) {
     counter!("identityd_connections_refused_total", "limit" => limit).increment(1);
 }
 
+/// A connection that waited for its client was closed for another.
+pub fn gave_way(limit: &'static str) {
+    counter!("identityd_connections_closed_for_others_total", "limit" => limit).increment(1);
+}
+
 /// A frame was refused before it was read as a request.
 pub fn frame_refused(reason: &'static str) {
     counter!("identityd_frames_refused_total", "reason" => reason).increment(1);
