@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use schema::wire::frame::{Op, Status};
-use schema::wire::message::{Outcome, PamContext, Request};
+use schema::wire::message::{Outcome, PamContext, Request, Secret};
 use tests::limit::within;
 use tests::{Login, Mosh, boot, mosh::Auth};
 
@@ -248,6 +248,32 @@ fn hostile_names_cost_nothing_but_an_answer() {
     let context = PamContext { service: "sshd".into(), user: huge.clone(), ..PamContext::default() };
     assert_eq!(mosh.wire(0).message(&Request::Account { context }).unwrap_err(), Status::Malformed);
     assert_eq!(mosh.wire(0).ask(Op::PasswdByName, huge.as_bytes()).0, Status::Absent);
+}
+
+#[test]
+fn what_a_user_says_about_itself_is_logged_as_what_that_uid_says() {
+    let mosh = boot!(Mosh::builder().login(Login::new("ana").password("sesame").capabilities(["shell"])));
+    let ana = mosh.uid("ana");
+    let context = |service: &str| PamContext {
+        service: service.into(),
+        user: "ana".into(),
+        remote_host: Some("192.0.2.80".into()),
+        ..PamContext::default()
+    };
+    let verdict = |request: &Request| match mosh.wire(ana).message(request) {
+        Ok(schema::wire::message::Reply::Verdict(verdict)) => verdict.outcome,
+        other => panic!("{other:?}"),
+    };
+    for (password, outcome) in [("wrong", Outcome::AuthError), ("sesame", Outcome::Success)] {
+        let password = Secret::new(password.into());
+        assert_eq!(verdict(&Request::Authenticate { context: context("sshd"), password }), outcome);
+    }
+    // The service is still the one that is judged.
+    assert_eq!(verdict(&Request::Account { context: context("vlock") }), Outcome::Success);
+    assert_eq!(verdict(&Request::Account { context: context("cron") }), Outcome::PermissionDenied);
+    let journal = mosh.journal();
+    assert!(!journal.contains("192.0.2.80") && !journal.contains("service=sshd"), "{journal}");
+    assert_eq!(journal.matches(&format!("uid {ana} says: sshd")).count(), 2, "{journal}");
 }
 
 fn postcard_of(request: &Request) -> Vec<u8> {

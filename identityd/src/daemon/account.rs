@@ -17,13 +17,13 @@ use crate::directory::Kind;
 use crate::policy::{self, Case, Decision};
 
 impl Host {
-    /// The account stage.
-    pub async fn account(self: &Arc<Self>, context: &PamContext) -> Verdict {
+    /// The account stage. `service`: as it is judged; the context's is what the log says.
+    pub async fn account(self: &Arc<Self>, context: &PamContext, service: &str) -> Verdict {
         self.first_look(OPENING_ACCOUNT).await;
         match self.login(&context.user).await {
             Answer::Absent => Verdict { outcome: Outcome::UserUnknown, uid: None, info: None },
             Answer::Unknown(reason) => unavailable(context, "account", &reason),
-            Answer::Found(login) => match self.decide(&login, &context.service).await {
+            Answer::Found(login) => match self.decide(&login, service).await {
                 Ok(decision) => match self.must_change(&login).filter(|_| decision.outcome == Outcome::Success) {
                     Some(must_change) => must_change,
                     None => {

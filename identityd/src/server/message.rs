@@ -19,16 +19,19 @@ pub(super) async fn answer(
     payload: &[u8],
     line: &mut Line<'_>,
 ) -> Result<Reply, Gone> {
-    let Ok(request) = postcard::from_bytes::<Request>(payload) else {
+    let Ok(mut request) = postcard::from_bytes::<Request>(payload) else {
         return Ok(Reply::bare(Status::Malformed));
     };
     if !may(host, asked.peer, &request).await {
         return Ok(Reply::bare(Status::Denied));
     }
-    if let Some(context) = context_of(&request)
-        && !context.is_bounded()
-    {
-        return Ok(Reply::bare(Status::Malformed));
+    let mut service = String::new();
+    if let Some(context) = context_of(&mut request) {
+        if !context.is_bounded() {
+            return Ok(Reply::bare(Status::Malformed));
+        }
+        service.clone_from(&context.service);
+        heard(context, asked.peer);
     }
     // Not the keys: sshd asks for them as the login itself, also when a stranger knocks.
     let logged = matches!(request, Request::Account { .. } | Request::MayChangePassword { .. } | Request::Why { .. });
@@ -52,7 +55,7 @@ pub(super) async fn answer(
             Ok(lines) => Message::SshKeys(lines),
             Err(status) => return Ok(Reply::bare(status)),
         },
-        Request::Account { context } => Message::Verdict(host.account(&context).await),
+        Request::Account { context } => Message::Verdict(host.account(&context, &service).await),
         Request::MayChangePassword { context, by_root } => {
             Message::Verdict(host.may_change_password(&context, by_root && root).await)
         }
@@ -87,16 +90,18 @@ pub(super) async fn answer(
     Ok(encode(&message))
 }
 
-fn context_of(request: &Request) -> Option<&PamContext> {
-    match request {
-        Request::Authenticate { context, .. }
-        | Request::Account { context }
-        | Request::MayChangePassword { context, .. }
-        | Request::ChangePassword { context, .. }
-        | Request::OpenSession { context }
-        | Request::CloseSession { context } => Some(context),
-        _ => None,
+/// Of what a program of a user says about itself nothing is true but its uid: it may be no PAM at all. A line of the log with a service and a host of its choice would have log watchers ban that
+/// host, or lay a false trail, so the service is told as what this uid says, and where it comes from is the uid.
+fn heard(context: &mut PamContext, peer: Peer) {
+    if peer.is_root() {
+        return;
     }
+    let plain = |byte: char| if byte.is_ascii_alphanumeric() || "._-".contains(byte) { byte } else { '?' };
+    let said: String = context.service.chars().take(32).map(plain).collect();
+    context.service = format!("uid {} says: {said}", peer.uid);
+    context.remote_host = None;
+    context.tty = None;
+    context.remote_user = Some(format!("uid {}", peer.uid));
 }
 
 /// Who may ask what: root everything, everybody how we are, a user about itself.
@@ -116,6 +121,18 @@ async fn may(host: &Host, peer: Peer, request: &Request) -> bool {
     }
 }
 
+fn context_of(request: &mut Request) -> Option<&mut PamContext> {
+    match request {
+        Request::Authenticate { context, .. }
+        | Request::Account { context }
+        | Request::MayChangePassword { context, .. }
+        | Request::ChangePassword { context, .. }
+        | Request::OpenSession { context }
+        | Request::CloseSession { context } => Some(context),
+        _ => None,
+    }
+}
+
 fn done(result: Result<(), String>) -> Message {
     match result {
         Ok(()) => Message::Done,
@@ -125,4 +142,32 @@ fn done(result: Result<(), String>) -> Message {
 
 fn encode(message: &Message) -> Reply {
     postcard::to_allocvec(message).map_or_else(|_| Reply::bare(Status::Unknown), Reply::owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_believed_of_a_user_but_its_uid_and_everything_of_root() {
+        let context = || PamContext {
+            service: "sshd rhost=192.0.2.80\n".into(),
+            user: "eve".into(),
+            remote_host: Some("192.0.2.80".into()),
+            tty: Some("ssh".into()),
+            remote_user: Some("root".into()),
+        };
+        let mut of_root = context();
+        heard(&mut of_root, Peer { uid: 0, pid: None });
+        assert_eq!(of_root, context());
+        let mut of_a_user = context();
+        heard(&mut of_a_user, Peer { uid: 2000, pid: Some(7) });
+        let said = PamContext {
+            service: "uid 2000 says: sshd?rhost?192.0.2.80?".into(),
+            user: "eve".into(),
+            remote_user: Some("uid 2000".into()),
+            ..PamContext::default()
+        };
+        assert_eq!(of_a_user, said);
+    }
 }
