@@ -26,6 +26,8 @@ pub(crate) struct Options {
     pub(crate) no_warn: bool,
     /// `require_home`: no session without a home.
     pub(crate) require_home: bool,
+    /// `shared_homes=`: below these a home may be another login's.
+    pub(crate) shared_homes: Vec<String>,
     /// `home_root=`: the only places below which homes are created.
     pub(crate) home_roots: Vec<String>,
 }
@@ -41,6 +43,7 @@ impl Default for Options {
             nodelay: false,
             no_warn: false,
             require_home: false,
+            shared_homes: Vec::new(),
             home_roots: vec![DEFAULT_HOME_ROOT.to_owned()],
         }
     }
@@ -68,7 +71,9 @@ impl Options {
                     let result = if let Some(value) = word.strip_prefix(b"minimum_uid=") {
                         minimum_uid(value).map(|uid| options.minimum_uid = uid)
                     } else if let Some(value) = word.strip_prefix(b"home_root=") {
-                        home_roots(value).map(|more| roots.extend(more))
+                        paths(value).map(|more| roots.extend(more))
+                    } else if let Some(value) = word.strip_prefix(b"shared_homes=") {
+                        paths(value).map(|more| options.shared_homes.extend(more))
                     } else {
                         Err("no such option; it is left out".to_owned())
                     };
@@ -94,16 +99,16 @@ fn minimum_uid(value: &[u8]) -> Result<u32, String> {
     }
 }
 
-fn home_roots(value: &[u8]) -> Result<Vec<String>, String> {
+fn paths(value: &[u8]) -> Result<Vec<String>, String> {
     let text = std::str::from_utf8(value).map_err(|_| "not UTF-8; it is left out".to_owned())?;
-    let mut roots = Vec::new();
-    for root in text.split(':') {
-        match root.parse::<schema::path::HomePath>() {
-            Ok(path) => roots.push(path.as_str().to_owned()),
+    let mut paths = Vec::new();
+    for path in text.split(':') {
+        match path.parse::<schema::path::HomePath>() {
+            Ok(path) => paths.push(path.as_str().to_owned()),
             Err(error) => return Err(format!("{error}; it is left out")),
         }
     }
-    Ok(roots)
+    Ok(paths)
 }
 
 #[cfg(test)]
@@ -134,6 +139,15 @@ mod tests {
         assert_eq!(parse("home_root=/srv/a:/srv/b home_root=/c").0.home_roots, ["/srv/a", "/srv/b", "/c"]);
         let (options, complaints) = parse("home_root=/ home_root=home home_root=/a/../b");
         assert_eq!(options.home_roots, ["/home"]);
+        assert_eq!(complaints.len(), 3);
+    }
+
+    #[test]
+    fn no_home_is_shared_unless_the_line_names_where() {
+        assert!(parse("").0.shared_homes.is_empty());
+        assert_eq!(parse("shared_homes=/home/sites:/srv").0.shared_homes, ["/home/sites", "/srv"]);
+        let (options, complaints) = parse("shared_homes shared_homes= shared_homes=/");
+        assert!(options.shared_homes.is_empty());
         assert_eq!(complaints.len(), 3);
     }
 

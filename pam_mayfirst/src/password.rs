@@ -19,6 +19,9 @@ pub(crate) fn change(pam: &mut Handle<'_>, options: &Options, flags: PamFlag) ->
         Ok(login) => login,
         Err(code) => return code,
     };
+    if let Err(code) = stage::above_minimum(pam, options, &login) {
+        return code;
+    }
     let result = if flags & PAM_PRELIM_CHECK != 0 {
         prepare(pam, options, flags, &login)
     } else if flags & PAM_UPDATE_AUTHTOK != 0 {

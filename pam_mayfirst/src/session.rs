@@ -30,7 +30,9 @@ pub(crate) fn open(pam: &mut Handle<'_>, options: &Options, flags: PamFlag) -> P
     let request = Request::OpenSession { context };
     let session = match stage::ask(pam, options, &request, Patience::PLAIN) {
         Ok(Reply::Session(session)) => session,
-        Ok(Reply::Verdict(verdict)) if verdict.outcome == Outcome::UserUnknown => return stage::unknown(options),
+        Ok(Reply::Verdict(verdict)) if verdict.outcome == Outcome::UserUnknown => {
+            return unknown(pam, options, &login, over_ssh);
+        }
         Ok(Reply::Failed(why)) => {
             pam.log(Level::Error, &format!("identityd: {}", reason(&why)));
             return PamResultCode::PAM_SESSION_ERR;
@@ -48,6 +50,12 @@ pub(crate) fn open(pam: &mut Handle<'_>, options: &Options, flags: PamFlag) -> P
     }
     let home =
         if session.create { make_home(pam, options, flags, &login, &session) } else { PamResultCode::PAM_SUCCESS };
+    // Without a shell nothing of what is in the home is run.
+    if session.shell
+        && let Err(code) = check_owner(pam, options, flags, &login, &session)
+    {
+        return code;
+    }
     if over_ssh
         && !session.shell
         && let Err(error) = confine::to_files()
@@ -59,6 +67,43 @@ pub(crate) fn open(pam: &mut Handle<'_>, options: &Options, flags: PamFlag) -> P
         return PamResultCode::PAM_SESSION_ERR;
     }
     home
+}
+
+/// What becomes of a session whose login the directory does not have. Over ssh it is refused: the login may have gone since the account stage (sshd keeps that verdict for
+/// as long as the connection is being authenticated), and would begin without what confines it. An account of another source may pass, where the line says that there is one.
+fn unknown(pam: &mut Handle<'_>, options: &Options, login: &LoginName, over_ssh: bool) -> PamResultCode {
+    if !over_ssh || (options.ignore_unknown_user && stage::is_of_another_source(login)) {
+        return stage::unknown(options);
+    }
+    let line = format!(
+        "refusing {login}: neither this server nor the directory has it (any more); for accounts of another source add ignore_unknown_user to the session line of pam_mayfirst.so"
+    );
+    pam.log(Level::Critical, &line);
+    PamResultCode::PAM_SESSION_ERR
+}
+
+/// Refuses a session in a home of somebody else: who owns it says what a shell, sshd or cron runs at the beginning.
+fn check_owner(
+    pam: &mut Handle<'_>,
+    options: &Options,
+    flags: PamFlag,
+    login: &LoginName,
+    session: &Session,
+) -> Result<(), PamResultCode> {
+    let home = session.home.as_str();
+    let Some(owner) = home::foreign_owner(session, &options.shared_homes) else { return Ok(()) };
+    pam.log(
+        Level::Critical,
+        &format!(
+            "refusing {login} (uid {}): its home {home} belongs to uid {owner}, who could run programs as {login}. Give it the right owner, or the login another home; \
+             if it is shared on purpose, add shared_homes=DIR to the session line of pam_mayfirst.so. See: identityctl doctor",
+            session.uid
+        ),
+    );
+    if flags & PAM_SILENT == 0 && !options.no_warn {
+        pam.complain("Your home directory belongs to somebody else; please tell the administrators.");
+    }
+    Err(PamResultCode::PAM_SESSION_ERR)
 }
 
 /// Makes a missing home. Without one the login gets in all the same, unless the line says `require_home`.

@@ -38,14 +38,30 @@ pub(crate) fn subject(pam: &mut Handle<'_>, options: &Options) -> Result<LoginNa
         pam.log(Level::Notice, &format!("{:?} cannot be a login: {error}", harmless(&user)));
         unknown(options)
     })?;
-    // No account of the directory is below FLOOR, so NSS is asked only when the line raises it.
-    if options.minimum_uid > FLOOR
-        && let Answer::Uid(uid) = nss::uid_of(&login)
-        && uid < options.minimum_uid
-    {
-        return Err(PamResultCode::PAM_IGNORE);
-    }
     Ok(login)
+}
+
+/// Refuses a login below the line's minimum. Not PAM_IGNORE: pam_unix behind us would let it in, locked or not (a shadow entry without a date is all it asks for).
+/// No account of the directory is below FLOOR, so NSS is asked only when the line raises it.
+pub(crate) fn above_minimum(pam: &mut Handle<'_>, options: &Options, login: &LoginName) -> Result<(), PamResultCode> {
+    if options.minimum_uid <= FLOOR {
+        return Ok(());
+    }
+    match nss::uid_of(login) {
+        Answer::Uid(uid) if uid < options.minimum_uid => Err(too_low(pam, options, login, uid)),
+        _ => Ok(()),
+    }
+}
+
+fn too_low(pam: &mut Handle<'_>, options: &Options, login: &LoginName, uid: u32) -> PamResultCode {
+    let minimum = options.minimum_uid;
+    pam.log(
+        Level::Critical,
+        &format!(
+            "refusing {login}: its uid {uid} is below minimum_uid={minimum} of this line, and {PASSWD} does not have it"
+        ),
+    );
+    PamResultCode::PAM_PERM_DENIED
 }
 
 /// Asks identityd. Without an answer: the line in the log is written, and the code to leave with comes back.
@@ -90,11 +106,15 @@ pub(crate) fn confirm(
     uid: Option<UserId>,
 ) -> Result<UserId, PamResultCode> {
     let refusal = match (uid, nss::uid_of(login)) {
-        (Some(uid), Answer::Uid(same)) if uid.raw() == same && same >= options.minimum_uid => return Ok(uid),
-        (Some(uid), Answer::Uid(other)) => format!(
-            "refusing {login}: identityd vouches for uid {uid}, NSS gives {other}, the lowest allowed is {}; see: identityctl why {login}",
-            options.minimum_uid
-        ),
+        (Some(uid), Answer::Uid(same)) if uid.raw() == same && same < options.minimum_uid => {
+            return Err(too_low(pam, options, login, same));
+        }
+        (Some(uid), Answer::Uid(same)) if uid.raw() == same => return Ok(uid),
+        (Some(uid), Answer::Uid(other)) => {
+            format!(
+                "refusing {login}: identityd vouches for uid {uid}, NSS gives {other}; see: identityctl why {login}"
+            )
+        }
         (Some(uid), Answer::Absent) => {
             format!(
                 "refusing {login}: identityd vouches for uid {uid}, but NSS knows no such account; see: identityctl doctor"
@@ -115,6 +135,11 @@ pub(crate) fn show(pam: &Handle<'_>, options: &Options, flags: PamFlag, verdict:
     {
         pam.inform(info);
     }
+}
+
+/// Whether NSS has an account of this name: where identityd has none, it is another source's.
+pub(crate) fn is_of_another_source(login: &LoginName) -> bool {
+    matches!(nss::uid_of(login), Answer::Uid(_))
 }
 
 /// The code for an account that neither the server nor the directory has.

@@ -156,6 +156,19 @@ fn a_locked_login_is_stopped_by_account_alone() {
     assert!(seen(&output).contains("Permission denied"), "{}", seen(&output));
 }
 
+/// Whoever stands behind our line would otherwise decide: pam_unix is content with a shadow entry without dates.
+#[test]
+fn below_minimum_uid_logins_of_the_directory_are_refused_and_local_accounts_are_not() {
+    let mosh = with_ana!();
+    mosh.sh("sed -i '/pam_mayfirst/s/$/ minimum_uid=2000000000/' /etc/pam.d/common-*; sed -i 's/^shadow:.*/shadow: files mayfirst/' /etc/nsswitch.conf")
+        .success();
+    for (stage, answers) in [("authenticate", "secret"), ("acct_mgmt", ""), ("open_session", ""), ("chauthtok", "")] {
+        walk(&mosh, "ana", stage, answers).failure();
+    }
+    assert!(mosh.syslog().contains("is below minimum_uid=2000000000 of this line"), "{}", mosh.syslog());
+    walk(&mosh, "loc", "authenticate acct_mgmt open_session close_session", "at-home-here").success();
+}
+
 #[test]
 fn a_daemon_that_hangs_is_noticed_and_local_accounts_do_not_care() {
     let mosh = with_ana!();

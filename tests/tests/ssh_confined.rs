@@ -269,6 +269,29 @@ fn a_session_that_identityd_does_not_describe_is_refused() {
     assert_eq!(ssh(&mosh, "loc", "", "id -un").success().text(), "loc");
 }
 
+/// sshd asks for the account at the first of several methods and keeps the verdict; the session begins when the last is done.
+#[test]
+fn a_login_that_is_removed_between_two_methods_gets_no_session() {
+    let mosh = without_match!();
+    let sshd = mosh.sshd(&["AuthenticationMethods keyboard-interactive,publickey"]);
+    mosh.sh("mkdir -p -m 700 /root/.ssh && ssh-keygen -q -t ed25519 -N 'a long phrase' -C '' -f /root/.ssh/key
+         home=$(getent passwd radio | cut -d: -f6); install -d -o radio $home; install -d -o radio -m 700 $home/.ssh
+         install -o radio -m 600 /root/.ssh/key.pub $home/.ssh/authorized_keys")
+        .success();
+    let session = |meanwhile: &str| {
+        mosh.expect(&format!(
+            r#"spawn ssh -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o PreferredAuthentications=keyboard-interactive,publickey -o IdentitiesOnly=yes -i {KEY} -s radio@127.0.0.1 sftp
+               want {{assword:}}; send "secret\r"; want {{passphrase}}; {meanwhile}; send "a long phrase\r"
+               expect {{ eof {{}} timeout {{}} }}"#
+        ))
+    };
+    let removed = session(
+        "exec identityctl login remove radio; while {![catch {exec getent passwd radio}]} { after 20 }; set timeout 10",
+    );
+    assert!(!removed.stdout.contains("waited in vain"), "{}", removed.stdout);
+    assert!(mosh.syslog().contains("refusing radio: neither this server nor the directory has it"), "{}", sshd.log());
+}
+
 #[test]
 fn groups_that_sshd_cannot_look_up_open_nothing() {
     for operation in ["9", "5"] {

@@ -3,7 +3,7 @@
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, Stat, Uid, openat};
+use rustix::fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, Stat, Uid, fstat, openat};
 use rustix::io::Errno;
 
 use super::{HomeError, path};
@@ -28,6 +28,11 @@ pub(super) struct Budget {
 }
 
 impl Budget {
+    fn skip(&mut self) -> Result<(), HomeError> {
+        self.skipped = self.skipped.saturating_add(1);
+        Ok(())
+    }
+
     fn take_entry(&mut self) -> Result<(), HomeError> {
         self.entries = self.entries.saturating_add(1);
         if self.entries > MAX_ENTRIES { Err(HomeError::TooMuch("10,000 entries")) } else { Ok(()) }
@@ -82,6 +87,10 @@ fn copy_entry(
         FileType::Directory if path::everybody_may_read(&stat) => {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let source = openat(from, name, flags, Mode::empty()).map_err(failed("cannot open"))?;
+            // In a directory that somebody else may change, what is looked at need not be what is copied.
+            let Some(stat) = still(&source, &stat)?.filter(|stat| path::changeable(stat).is_none()) else {
+                return budget.skip();
+            };
             rustix::fs::mkdirat(to, name, Mode::RWXU).map_err(failed("cannot make"))?;
             let copy = openat(to, name, flags, Mode::empty()).map_err(failed("cannot open the copy of"))?;
             copy_tree(source.as_fd(), copy.as_fd(), owner, budget)?;
@@ -91,16 +100,25 @@ fn copy_entry(
             // O_NONBLOCK: should it be a fifo by now, the open does not hang.
             let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
             let source = openat(from, name, flags, Mode::empty()).map_err(failed("cannot open"))?;
+            let Some(stat) = still(&source, &stat)? else { return budget.skip() };
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let copy = openat(to, name, flags, Mode::RUSR | Mode::WUSR).map_err(failed("cannot make"))?;
             copy_bytes(&source, &copy, name, budget)?;
             give_away(&copy, owner, &stat).map_err(failed("cannot give away"))
         }
-        _ => {
-            budget.skipped = budget.skipped.saturating_add(1);
-            Ok(())
-        }
+        _ => budget.skip(),
     }
+}
+
+/// What was opened, if it is what was looked at, everybody may read it now, and nothing that the kernel makes up is mounted there. Not by the number of the device: in an
+/// overlay files and directories have different ones.
+fn still(opened: &OwnedFd, seen: &Stat) -> Result<Option<Stat>, HomeError> {
+    let failed = || HomeError::failed("cannot look at", "an entry of the skeleton");
+    let stat = fstat(opened).map_err(failed())?;
+    let same = (stat.st_dev, stat.st_ino) == (seen.st_dev, seen.st_ino)
+        && FileType::from_raw_mode(stat.st_mode) == FileType::from_raw_mode(seen.st_mode)
+        && !path::is_kernels_own(opened).map_err(failed())?;
+    Ok((same && path::everybody_may_read(&stat)).then_some(stat))
 }
 
 fn copy_bytes(from: &OwnedFd, to: &OwnedFd, name: &CStr, budget: &mut Budget) -> Result<(), HomeError> {

@@ -12,7 +12,7 @@ use std::hash::{BuildHasher, Hasher};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::{AtFlags, FileType, Gid, Mode, RenameFlags, Uid};
+use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, RenameFlags, Uid};
 use rustix::io::Errno;
 use schema::wire::message::Session;
 
@@ -23,6 +23,8 @@ use path::Missing;
 const TEMPORARY: &str = ".mayfirst-";
 /// A temporary directory this old was left behind by a process that died.
 const STALE_AFTER: Duration = Duration::from_secs(3600);
+/// Most entries that one login removes of what others left behind; the next goes on.
+const MOST_REMOVED: u32 = 20_000;
 /// What a home may have of permissions: no set-id bits.
 const HOME_MODE: u32 = 0o777;
 
@@ -65,6 +67,9 @@ pub(crate) enum HomeError {
     /// The skeleton is too large or too deep.
     #[error("the skeleton has more than {0}; see [home] in identityd.toml")]
     TooMuch(&'static str),
+    /// A home that looks like one of our temporary directories.
+    #[error("its name is that of a home that is being made; give the login another")]
+    Reserved,
     /// While it was made, something else than a directory appeared in its place.
     #[error("something that is no directory has taken its place meanwhile")]
     Taken,
@@ -89,6 +94,22 @@ pub(crate) fn provide(session: &Session, roots: &[String]) -> Result<Made, HomeE
     provide_below(top.as_fd(), session, roots, SystemTime::now())
 }
 
+/// Who owns the home of a session, if that is neither the login nor root; `None` also where there is none, and below the places where homes may be shared. A link counts as well: who owns it says
+/// where it leads.
+pub(crate) fn foreign_owner(session: &Session, shared: &[String]) -> Option<u32> {
+    foreign_owner_of(CWD, session, session.home.as_str(), shared)
+}
+
+fn foreign_owner_of(from: BorrowedFd<'_>, session: &Session, path: &str, shared: &[String]) -> Option<u32> {
+    if shared.iter().any(|place| is_below(session.home.as_str(), place)) {
+        return None;
+    }
+    // What cannot be looked at cannot be entered either.
+    let link = rustix::fs::statat(from, path, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+    let home = rustix::fs::statat(from, path, AtFlags::empty()).ok()?;
+    [link, home].into_iter().map(|stat| stat.st_uid).find(|uid| *uid != 0 && *uid != session.uid.raw())
+}
+
 /// The same with another directory as `/`.
 fn provide_below(top: BorrowedFd<'_>, session: &Session, roots: &[String], now: SystemTime) -> Result<Made, HomeError> {
     let home = session.home.as_str();
@@ -96,6 +117,9 @@ fn provide_below(top: BorrowedFd<'_>, session: &Session, roots: &[String], now: 
         return Err(HomeError::NotAllowed(roots.join(", ")));
     }
     let (parents, name) = home.rsplit_once('/').unwrap_or_default();
+    if is_temporary(name) {
+        return Err(HomeError::Reserved);
+    }
     let parent = path::descend(top, parents, Missing::Create)?;
     if exists(parent.as_fd(), name, home)?.is_some() {
         return Ok(Made::Already);
@@ -110,7 +134,7 @@ fn provide_below(top: BorrowedFd<'_>, session: &Session, roots: &[String], now: 
         })
     });
     if !matches!(made, Ok(Made::Now { .. })) {
-        tree::remove(parent.as_fd(), &temporary);
+        tree::remove(parent.as_fd(), &temporary, &mut { MOST_REMOVED });
     }
     made
 }
@@ -182,7 +206,8 @@ fn put_in_place(parent: BorrowedFd<'_>, temporary: &str, name: &str, home: &str)
     }
 }
 
-/// Removes temporary directories that a killed process has left here. Only root can have made them.
+/// Removes temporary directories that a killed process has left here, as far as they are still root's and closed: one that was given away already may hold any number of files, and its owner may be
+/// at work in it. Those stay for `identityctl doctor`.
 fn sweep(parent: BorrowedFd<'_>, now: SystemTime) {
     let Ok(dir) = path::open_dir(parent, ".") else {
         return;
@@ -190,12 +215,13 @@ fn sweep(parent: BorrowedFd<'_>, now: SystemTime) {
     let Ok(entries) = rustix::fs::Dir::read_from(&dir) else {
         return;
     };
+    let mut left = MOST_REMOVED;
     for entry in entries.flatten() {
         let Ok(name) = entry.file_name().to_str() else {
             continue;
         };
         if is_temporary(name) && is_stale(parent, name, now) {
-            tree::remove(parent, name);
+            tree::remove(parent, name, &mut left);
         }
     }
 }
@@ -211,7 +237,10 @@ fn is_stale(parent: BorrowedFd<'_>, name: &str, now: SystemTime) -> bool {
     };
     let changed = u64::try_from(stat.st_mtime).unwrap_or_default();
     let limit = now.checked_sub(STALE_AFTER).and_then(|limit| limit.duration_since(SystemTime::UNIX_EPOCH).ok());
-    FileType::from_raw_mode(stat.st_mode) == FileType::Directory && limit.is_some_and(|limit| changed < limit.as_secs())
+    let closed = stat.st_uid == 0 && stat.st_mode & 0o077 == 0;
+    closed
+        && FileType::from_raw_mode(stat.st_mode) == FileType::Directory
+        && limit.is_some_and(|limit| changed < limit.as_secs())
 }
 
 #[cfg(test)]

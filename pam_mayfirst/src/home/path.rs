@@ -19,6 +19,10 @@ pub(super) enum Missing {
 const WALK: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 const READ: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
+/// File systems in which the mode of a file is not all of the rule (`linux/magic.h`): proc, sysfs, debugfs, tracefs, securityfs, selinuxfs, cgroup, cgroup2, bpf.
+const KERNELS_OWN: [i128; 9] =
+    [0x9fa0, 0x6265_6572, 0x6462_6720, 0x7472_6163, 0x7363_6673, 0xf97c_ff8c, 0x0027_e0eb, 0x6367_7270, 0xcafe_4a11];
+
 /// Opens the directory that everything starts from.
 pub(super) fn open_top(path: &str) -> Result<OwnedFd, HomeError> {
     openat(CWD, path, WALK, Mode::empty()).map_err(HomeError::failed("cannot open", path))
@@ -75,7 +79,18 @@ pub(super) fn open_skeleton(top: BorrowedFd<'_>, path: &str) -> Result<OwnedFd, 
         }
     }
     let dir = descend(top, path, Missing::Fail)?;
+    if is_kernels_own(&dir).map_err(HomeError::failed("cannot look at", path))? {
+        return Err(HomeError::Unsafe {
+            path: walked,
+            reason: "the kernel makes what is in it up, and root reads more of it than others",
+        });
+    }
     open_dir(dir.as_fd(), ".").map_err(HomeError::failed("cannot read", path))
+}
+
+/// Whether it is on one of the file systems in which the mode of a file is not all of the rule.
+pub(super) fn is_kernels_own(opened: &OwnedFd) -> rustix::io::Result<bool> {
+    Ok(KERNELS_OWN.contains(&i128::from(rustix::fs::fstatfs(opened)?.f_type)))
 }
 
 /// A file with `r` for all, a directory with `rx`.
@@ -104,12 +119,19 @@ fn create(parent: BorrowedFd<'_>, name: &str) -> rustix::io::Result<OwnedFd> {
 
 fn check(dir: BorrowedFd<'_>, path: &str) -> Result<(), HomeError> {
     let stat = fstat(dir).map_err(HomeError::failed("cannot look at", path))?;
-    let reason = if stat.st_uid != 0 {
-        "it does not belong to root"
+    match changeable(&stat) {
+        Some(reason) => Err(HomeError::Unsafe { path: path.to_owned(), reason }),
+        None => Ok(()),
+    }
+}
+
+/// Why somebody else than root could change what is in this directory.
+pub(super) fn changeable(stat: &Stat) -> Option<&'static str> {
+    if stat.st_uid != 0 {
+        Some("it does not belong to root")
     } else if stat.st_mode & 0o022 != 0 {
-        "its group or everybody may write to it"
+        Some("its group or everybody may write to it")
     } else {
-        return Ok(());
-    };
-    Err(HomeError::Unsafe { path: path.to_owned(), reason })
+        None
+    }
 }

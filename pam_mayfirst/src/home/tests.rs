@@ -104,7 +104,7 @@ fn devices_fifos_and_private_files_are_left_out() {
     let world = world();
     let skel = world.at("/etc/skel");
     let pipe = std::ffi::CString::new(skel.join("pipe").to_str().unwrap()).unwrap();
-    rustix::fs::mknodat(rustix::fs::CWD, &pipe, FileType::Fifo, Mode::from_raw_mode(0o644), 0).unwrap();
+    rustix::fs::mknodat(CWD, &pipe, FileType::Fifo, Mode::from_raw_mode(0o644), 0).unwrap();
     fs::write(skel.join("secret"), "s").unwrap();
     fs::set_permissions(skel.join("secret"), fs::Permissions::from_mode(0o640)).unwrap();
     fs::create_dir(skel.join("private")).unwrap();
@@ -251,6 +251,7 @@ fn what_a_killed_process_has_left_is_swept_away() {
     let stale = world.at("/home/.mayfirst-0123456789abcdef");
     let other = world.at("/home/.mayfirst-notes");
     fs::create_dir_all(stale.join("deep/er")).unwrap();
+    fs::set_permissions(&stale, fs::Permissions::from_mode(0o700)).unwrap();
     fs::write(stale.join("deep/er/file"), "x").unwrap();
     symlink(world.at("/etc"), stale.join("link")).unwrap();
     fs::create_dir(&other).unwrap();
@@ -263,6 +264,129 @@ fn what_a_killed_process_has_left_is_swept_away() {
     assert_eq!(world.open_at(SystemTime::now() + 2 * STALE_AFTER).unwrap(), Made::Now { skipped: 0 });
     assert!(!stale.exists());
     assert!(other.exists() && world.at("/etc/skel").exists());
+}
+
+#[test]
+fn a_directory_that_was_given_away_already_is_not_swept() {
+    let world = world();
+    let (given, open) = (world.at("/home/.mayfirst-0123456789abcdef"), world.at("/home/.mayfirst-fedcba9876543210"));
+    for path in [&given, &open] {
+        fs::create_dir(path).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o700)).unwrap();
+    }
+    std::os::unix::fs::chown(&given, Some(UID), Some(GID)).unwrap();
+    fs::set_permissions(&open, fs::Permissions::from_mode(0o755)).unwrap();
+    world.open_at(SystemTime::now() + 2 * STALE_AFTER).unwrap();
+    assert!(given.exists() && open.exists());
+}
+
+#[test]
+fn what_one_login_removes_is_bounded() {
+    let world = world();
+    let stale = world.at("/home/.mayfirst-0123456789abcdef");
+    fs::create_dir(&stale).unwrap();
+    for name in 0..20 {
+        fs::write(stale.join(name.to_string()), "").unwrap();
+    }
+    let parent = path::open_dir(path::open_top("/").unwrap().as_fd(), world.at("/home").to_str().unwrap()).unwrap();
+    tree::remove(parent.as_fd(), ".mayfirst-0123456789abcdef", &mut 15);
+    assert_eq!(fs::read_dir(&stale).unwrap().count(), 5);
+    tree::remove(parent.as_fd(), ".mayfirst-0123456789abcdef", &mut 15);
+    assert!(!stale.exists());
+}
+
+#[test]
+fn no_home_has_the_name_of_one_that_is_being_made() {
+    let world = world().home("/home/.mayfirst-0123456789abcdef");
+    assert!(matches!(world.open(), Err(HomeError::Reserved)));
+}
+
+#[test]
+fn a_home_of_somebody_else_is_told_and_of_the_login_or_root_is_not() {
+    let foreign = |world: &World, shared: &[&str]| {
+        let shared: Vec<String> = shared.iter().map(|path| (*path).to_owned()).collect();
+        let top = path::open_top(world.dir.path().to_str().unwrap()).unwrap();
+        foreign_owner_of(top.as_fd(), &world.session, world.session.home.as_str().trim_start_matches('/'), &shared)
+    };
+    let world = world();
+    let home = world.at("/home/ana");
+    assert_eq!(foreign(&world, &[]), None, "there is none");
+    fs::create_dir(&home).unwrap();
+    for (uid, expected) in [(0, None), (UID, None), (UID + 1, Some(UID + 1))] {
+        std::os::unix::fs::chown(&home, Some(uid), None).unwrap();
+        assert_eq!(foreign(&world, &[]), expected, "{uid}");
+    }
+    assert_eq!(foreign(&world, &["/home/an", "/srv", "/home/ana"]), Some(UID + 1));
+    assert_eq!(foreign(&world, &["/srv", "/home"]), None);
+
+    // The link decides as well as where it leads.
+    let elsewhere = world.at("/home/elsewhere");
+    fs::rename(&home, &elsewhere).unwrap();
+    symlink("elsewhere", &home).unwrap();
+    assert_eq!(foreign(&world, &[]), Some(UID + 1), "root's link to somebody's directory");
+    std::os::unix::fs::lchown(&home, Some(UID + 2), None).unwrap();
+    std::os::unix::fs::chown(&elsewhere, Some(UID), None).unwrap();
+    assert_eq!(foreign(&world, &[]), Some(UID + 2), "somebody's link to the login's directory");
+    std::os::unix::fs::lchown(&home, Some(UID), None).unwrap();
+    assert_eq!(foreign(&world, &[]), None);
+}
+
+#[test]
+fn a_directory_of_the_skeleton_that_somebody_else_can_change_is_left_out() {
+    let world = world();
+    for (name, uid, mode) in [("theirs", UID, 0o755), ("open", 0, 0o777), ("roots", 0, 0o755)] {
+        let path = world.at("/etc/skel").join(name);
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("file"), "x").unwrap();
+        fs::set_permissions(path.join("file"), fs::Permissions::from_mode(0o644)).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        std::os::unix::fs::chown(&path, Some(uid), None).unwrap();
+    }
+    assert_eq!(world.open().unwrap(), Made::Now { skipped: 2 });
+    assert!(world.at("/home/ana/roots/file").exists());
+    assert!(!world.at("/home/ana/theirs").exists() && !world.at("/home/ana/open").exists());
+}
+
+/// Whoever may change the directory exchanges a file that everybody may read for a private one, and back.
+#[test]
+fn a_file_that_is_exchanged_all_the_time_gives_away_nothing_private() {
+    let world = world();
+    let (file, private) = (world.at("/etc/skel/file"), world.at("/etc/private"));
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                fs::write(&private, "public").unwrap();
+                fs::set_permissions(&private, fs::Permissions::from_mode(0o644)).unwrap();
+                fs::rename(&private, &file).unwrap();
+                fs::write(&private, "").unwrap();
+                fs::set_permissions(&private, fs::Permissions::from_mode(0o600)).unwrap();
+                fs::write(&private, "secret").unwrap();
+                fs::rename(&private, &file).unwrap();
+            }
+        });
+        for _ in 0..300 {
+            let _ = world.open();
+            let copied = fs::read_to_string(world.at("/home/ana/file")).unwrap_or_default();
+            let _ = fs::remove_dir_all(world.at("/home/ana"));
+            if copied == "secret" {
+                done.store(true, Ordering::Relaxed);
+                panic!("a private file was copied");
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+}
+
+#[test]
+fn what_the_kernel_makes_up_is_no_skeleton() {
+    for path in ["/proc/self", "/proc/sys", "/sys/kernel"] {
+        if !Path::new(path).exists() {
+            continue;
+        }
+        let top = path::open_top("/").unwrap();
+        assert!(matches!(path::open_skeleton(top.as_fd(), path), Err(HomeError::Unsafe { .. })), "{path}");
+    }
 }
 
 #[test]

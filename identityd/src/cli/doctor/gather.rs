@@ -114,7 +114,8 @@ fn module(name: &str, folder: &str) -> Finding {
     host::check_module(name, &found)
 }
 
-fn pam_files() -> BTreeMap<String, String> {
+/// The files of `/etc/pam.d`, by name.
+pub(super) fn pam_files() -> BTreeMap<String, String> {
     let entries = fs::read_dir("/etc/pam.d").into_iter().flatten().flatten();
     entries.filter_map(|entry| Some((entry.file_name().into_string().ok()?, lossy(&entry.path())?))).collect()
 }

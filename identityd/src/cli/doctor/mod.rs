@@ -1,10 +1,11 @@
 //! `identityctl doctor`: checks what this host needs to know the logins, and says how to mend each finding.
 //!
-//! The judgements are functions over texts and facts; only [`gather`], [`directory`] and [`daemon`] look at the host.
+//! The judgements are functions over texts and facts; only [`gather`], [`directory`], [`homes`] and [`daemon`] look at the host.
 
 mod daemon;
 mod directory;
 mod gather;
+mod homes;
 mod host;
 mod network;
 mod nsswitch;
@@ -68,6 +69,7 @@ pub(super) fn run(output: &Output) -> Result<Exit, CliError> {
     let mut findings = gather::all();
     findings.push(directory::check());
     findings.extend(snapshot::check(gather::service_uid()));
+    findings.extend(homes::check(&gather::pam_files()));
     findings.extend(daemon::check());
     let count = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
     let errors = count(Severity::Error);

@@ -52,7 +52,7 @@ fn members(group: &Group<'_>) -> Option<(String, Vec<String>)> {
 }
 
 /// name, password, gecos, home, shell.
-pub(super) fn passwd_fields(head: &PasswdHead, strings: &[u8]) -> Option<[String; 5]> {
+pub(in crate::cli) fn passwd_fields(head: &PasswdHead, strings: &[u8]) -> Option<[String; 5]> {
     Some(head.check_strings(strings).ok()?.map(|start| string_at(strings, start)))
 }
 

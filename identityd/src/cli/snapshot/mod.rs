@@ -14,6 +14,7 @@ mod verify;
 
 use std::path::Path;
 
+pub(super) use self::entries::passwd_fields;
 pub(super) use self::header::heartbeat_age;
 use super::args::SnapshotCommand;
 use super::output::Output;
