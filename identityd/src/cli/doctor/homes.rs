@@ -1,4 +1,4 @@
-//! Whose homes are there on this host: pam_mayfirst refuses a session in a home of somebody else.
+//! Logins that pam_mayfirst refuses on this host by itself: in a home of somebody else, or below the `minimum_uid=` of its lines.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -34,7 +34,9 @@ pub(super) fn check(pam: &BTreeMap<String, String>) -> Vec<Finding> {
         .filter(|login| login.shell != schema::paths::NOLOGIN && !is_shared(&login.home, &shared))
         .filter_map(|login| Some((login, foreign_owner(Path::new(&login.home), login.uid)?)))
         .collect();
-    judge(logins.len(), &foreign, &left_behind(&logins))
+    let mut findings = judge(logins.len(), &foreign, &left_behind(&logins));
+    findings.extend(below_minimum(&logins, &words(pam, "minimum_uid=")));
+    findings
 }
 
 fn logins() -> Option<Vec<Login>> {
@@ -57,10 +59,31 @@ fn foreign_owner(home: &Path, uid: u32) -> Option<u32> {
 
 /// What the lines of pam_mayfirst name as shared.
 fn shared_homes(pam: &BTreeMap<String, String>) -> Vec<String> {
+    words(pam, "shared_homes=").iter().flat_map(|value| value.split(':')).map(str::to_owned).collect()
+}
+
+/// The values of an option on all lines of pam_mayfirst.
+fn words<'a>(pam: &'a BTreeMap<String, String>, option: &str) -> Vec<&'a str> {
     let lines = pam.values().flat_map(|text| text.lines()).map(|line| line.split('#').next().unwrap_or_default());
     let words = lines.filter(|line| line.contains("pam_mayfirst.so")).flat_map(str::split_whitespace);
-    let places = words.filter_map(|word| word.strip_prefix("shared_homes=")).flat_map(|value| value.split(':'));
-    places.map(str::to_owned).collect()
+    words.filter_map(|word| word.strip_prefix(option)).collect()
+}
+
+fn below_minimum(logins: &[Login], options: &[&str]) -> Option<Finding> {
+    let minimum = options.iter().filter_map(|value| value.parse::<u32>().ok()).max()?;
+    let below: Vec<_> = logins.iter().filter(|login| login.uid < minimum).collect();
+    let of = |login: &&Login| format!("{} (uid {})", login.name, login.uid);
+    (!below.is_empty()).then(|| {
+        Finding::warning(
+            CHECK,
+            format!(
+                "{} logins are refused: they are below minimum_uid={minimum} of a line of pam_mayfirst.so: {}",
+                below.len(),
+                some(below.iter().map(of))
+            ),
+            "if they are meant to enter, lower minimum_uid in /etc/pam.d",
+        )
+    })
 }
 
 fn is_shared(home: &str, shared: &[String]) -> bool {
@@ -152,6 +175,15 @@ mod tests {
         for home in ["/home/members/users/ana", "/home/sites", "/home/sites-of-others/1"] {
             assert!(!is_shared(home, &shared), "{home}");
         }
+    }
+
+    #[test]
+    fn logins_below_the_highest_minimum_are_named() {
+        let logins = [login("ana")];
+        let named = |options: &[&str]| below_minimum(&logins, options).map(|finding| finding.what);
+        assert_eq!(named(&[]), None);
+        assert_eq!(named(&["2230", "many"]), None);
+        assert!(named(&["1000", "10000"]).is_some_and(|what| what.contains("ana (uid 2230)")));
     }
 
     #[test]
