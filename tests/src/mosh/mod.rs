@@ -9,6 +9,7 @@ mod files;
 mod generations;
 mod login;
 mod mariadb;
+mod network;
 mod services;
 mod slapd;
 mod wire;
@@ -92,6 +93,17 @@ impl Mosh {
             assert!(started.elapsed() < limit, "waited {limit:?} in vain until {what}");
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// Waits until the condition holds, and prints how long it took: what is promised within this time, such as an answer while a server is away.
+    ///
+    /// # Panics
+    /// When it took longer than [`crate::limit`] allows.
+    #[track_caller]
+    pub fn promised(&self, within: Duration, what: &str, condition: impl FnMut(&Self) -> bool) {
+        let began = Instant::now();
+        self.wait_until(what, within, condition);
+        crate::limit::within(within, what, began.elapsed());
     }
 
     fn note(&self, line: String) {

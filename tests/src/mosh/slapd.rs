@@ -259,7 +259,9 @@ impl<'m> Slapd<'m> {
         format!("{FOLDER}/{}", self.number)
     }
 
-    fn port(self) -> u16 {
+    /// Its port on 127.0.0.1, in the clear until TLS is asked for.
+    #[must_use]
+    pub fn port(self) -> u16 {
         1388 + self.number
     }
 }
