@@ -46,7 +46,7 @@ pub struct Attempt<'a> {
     pub began: Instant,
 }
 
-/// One origin, and all unknown names together, have this part of the queue.
+/// All unknown names together have this part of the queue.
 const PART: u32 = 4;
 
 /// Why a verification is not accepted.
@@ -101,15 +101,16 @@ impl Pool {
     /// A place for a verification.
     ///
     /// # Errors
-    /// The queue is full, or the part of it that this login or this origin may have.
+    /// The queue is full, or this login or this origin has as many places as it may.
     pub fn enter(self: &Arc<Self>, attempt: Attempt<'_>) -> Result<Ticket, Crowded> {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        let part = (queue.config.queue / PART).max(queue.config.queue_per_login);
+        let nobodys = (queue.config.queue / PART).max(queue.config.queue_per_login);
         let mut wanted = vec![match attempt.login {
             Some(login) => (Bucket::Login(login.into()), queue.config.queue_per_login, Crowded::Login),
-            None => (Bucket::Nobody, part, Crowded::Nobody),
+            None => (Bucket::Nobody, nobodys, Crowded::Nobody),
         }];
-        wanted.extend(attempt.origin.map(|origin| (Bucket::Origin(origin.into()), part, Crowded::Origin)));
+        let each = queue.config.queue_per_address;
+        wanted.extend(attempt.origin.map(|origin| (Bucket::Origin(origin.into()), each, Crowded::Origin)));
         for (bucket, most, crowded) in &wanted {
             if queue.held.get(bucket).is_some_and(|held| held >= most) {
                 return Err(*crowded);

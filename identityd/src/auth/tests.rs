@@ -80,7 +80,8 @@ fn one_login_cannot_fill_the_queue() {
 
 #[test]
 fn neither_one_origin_nor_invented_names_can_fill_the_queue() {
-    let pool = Pool::new(config::Auth { queue: 16, queue_per_login: 2, ..config::Auth::default() }).unwrap();
+    let auth = config::Auth { queue: 16, queue_per_login: 2, queue_per_address: 4, ..config::Auth::default() };
+    let pool = Pool::new(auth).unwrap();
     let names: Vec<String> = (0..5).map(|at| format!("q{at}")).collect();
     let (last, first) = names.split_last().unwrap();
     let places: Vec<_> = first.iter().map(|name| pool.enter(attempt(name.as_str(), "ana")).unwrap()).collect();

@@ -225,6 +225,8 @@ pub struct Auth {
     pub queue: u32,
     /// Verifications of one login waiting or under way; more are refused.
     pub queue_per_login: u32,
+    /// Verifications from one remote address, or of one local user, waiting or under way; more are refused. Many people may be behind one address.
+    pub queue_per_address: u32,
     /// A verification that has not begun after this is given up.
     pub deadline: Span,
     /// A refusal leaves after this time, or a multiple of it, whatever its reason.
@@ -237,8 +239,9 @@ impl Default for Auth {
     fn default() -> Self {
         Self {
             workers: 0,
-            queue: 64,
+            queue: 128,
             queue_per_login: 4,
+            queue_per_address: 64,
             deadline: Span::secs(20),
             refusal_after: Span::millis(250),
             offline_days: 7,
@@ -251,6 +254,8 @@ impl Auth {
         range("auth.workers", self.workers.into(), 0, 256)?;
         range("auth.queue", self.queue.into(), 1, 10_000)?;
         range("auth.queue_per_login", self.queue_per_login.into(), 1, self.queue.into())?;
+        // May be more than the queue: then an address may have all of it.
+        range("auth.queue_per_address", self.queue_per_address.into(), 1, 10_000)?;
         between("auth.deadline", self.deadline, Span::secs(1), Span::secs(25))?;
         between("auth.refusal_after", self.refusal_after, Span::millis(0), Span::secs(5))?;
         range("auth.offline_days", self.offline_days.into(), 0, 366)

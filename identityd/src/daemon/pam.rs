@@ -66,13 +66,13 @@ impl Host {
         let attempt = Attempt { login: exists.then_some(user), origin: origin(context), began };
         self.pool.enter(attempt).map_err(|crowded| {
             let what = match crowded {
-                Crowded::Login => "of this login",
-                Crowded::Nobody => "of names that do not exist",
-                Crowded::Origin => "from there",
-                Crowded::Total => "of all logins",
+                Crowded::Login => "of this login are waiting (auth.queue_per_login)",
+                Crowded::Nobody => "of names that do not exist are waiting (a quarter of auth.queue)",
+                Crowded::Origin => "from there are waiting (auth.queue_per_address)",
+                Crowded::Total => "are waiting (auth.queue)",
             };
             let (rhost, ruser) = (&context.remote_host, &context.remote_user);
-            tracing::warn!(login = user, rhost, ruser, "refused: too many verifications {what} are waiting");
+            tracing::warn!(login = user, rhost, ruser, "refused: too many verifications {what}");
             meters::authenticated("busy");
             Busy
         })

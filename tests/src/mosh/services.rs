@@ -75,7 +75,7 @@ fn client(program: &str, auth: Auth<'_>) -> Vec<String> {
         "UserKnownHostsFile=/dev/null",
         "LogLevel=ERROR",
         "NumberOfPasswordPrompts=1",
-        "ConnectTimeout=10",
+        "ConnectTimeout=30",
         &format!("PreferredAuthentications={method}"),
     ];
     for option in options {
