@@ -62,6 +62,8 @@ const RETRY: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub struct Feed {
     applied: channel::Sender<Generation>,
+    /// The same as others are told: none while programs map files that this life has not taken over.
+    visible: channel::Sender<Generation>,
     /// Where the directory goes on after what is applied.
     cursor: Mutex<(Generation, Vec<u8>)>,
     seen: channel::Sender<Generation>,
@@ -74,6 +76,7 @@ impl Default for Feed {
     fn default() -> Self {
         Self {
             applied: channel::Sender::default(),
+            visible: channel::Sender::default(),
             cursor: Mutex::default(),
             seen: channel::Sender::default(),
             looked: channel::Sender::default(),
@@ -84,32 +87,37 @@ impl Default for Feed {
 }
 
 impl Feed {
-    /// The generation whose changes have all been applied, and the newest that was seen.
+    /// The generation whose changes every program of this host sees, and the newest that the directory has shown.
     #[must_use]
     pub fn generations(&self) -> (Generation, Generation) {
-        (*self.applied.borrow(), *self.seen.borrow())
+        (*self.visible.borrow(), *self.seen.borrow())
     }
 
-    /// What has been applied, with the directory's cursor of it.
+    /// What every program sees, with the directory's cursor of it.
     #[must_use]
     pub fn published(&self) -> (Generation, Vec<u8>) {
+        if *self.visible.borrow() == Generation(0) { Default::default() } else { self.applied_with_cursor() }
+    }
+
+    fn applied_with_cursor(&self) -> (Generation, Vec<u8>) {
         self.cursor.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn publish(&self, generation: Generation, cursor: Vec<u8>) {
+    fn publish(&self, generation: Generation, cursor: Vec<u8>, visible: bool) {
         *self.cursor.lock().unwrap_or_else(PoisonError::into_inner) = (generation, cursor);
         self.applied.send_replace(generation);
+        self.visible.send_replace(if visible { generation } else { Generation(0) });
     }
 
-    /// Looks now, and waits until this generation is applied, as this host counts.
+    /// Looks now, and waits until every program sees this generation, as this host counts.
     ///
     /// # Errors
     /// How far it is after `wait`.
     pub async fn reach(&self, generation: Generation, wait: Duration) -> Result<(), Generation> {
-        let mut applied = self.applied.subscribe();
+        let mut visible = self.visible.subscribe();
         self.wake.notify_one();
-        let reached = tokio::time::timeout(wait, applied.wait_for(|applied| *applied >= generation)).await;
-        if matches!(reached, Ok(Ok(_))) { Ok(()) } else { Err(*self.applied.borrow()) }
+        let reached = tokio::time::timeout(wait, visible.wait_for(|visible| *visible >= generation)).await;
+        if matches!(reached, Ok(Ok(_))) { Ok(()) } else { Err(*self.visible.borrow()) }
     }
 
     /// Looks now.
@@ -325,7 +333,8 @@ impl Follower {
         // Read the generation before anybody can ask: an answer from before a change that we count as seen would stay.
         let opened = async {
             let directory = (self.open)().await?;
-            let same = applied == Generation(0) || directory.resume(applied, &self.feed.published().1).await?;
+            let same =
+                applied == Generation(0) || directory.resume(applied, &self.feed.applied_with_cursor().1).await?;
             let generation = directory.generation().await?;
             Ok::<_, DirectoryError>((directory, generation, same))
         };
@@ -442,7 +451,8 @@ impl Follower {
 
     fn publish(&mut self, generation: Generation) {
         self.feed.seen.send_modify(|seen| *seen = generation.max(*seen));
-        self.feed.publish(generation, self.cache.source().cursor(generation));
+        let visible = !self.replica.as_ref().is_some_and(Replication::leaves_behind);
+        self.feed.publish(generation, self.cache.source().cursor(generation), visible);
         self.feed.alter();
     }
 }

@@ -92,6 +92,11 @@ impl Replication {
         self.adopted && self.replica.published().is_some()
     }
 
+    /// Whether programs map files of an earlier life that this one has not taken over: they could not be opened, or not yet.
+    pub(super) fn leaves_behind(&self) -> bool {
+        !self.adopted && self.replica.is_mapped()
+    }
+
     /// What is published stands still until everything has been read. It is the directory that says so, to all hosts of a fleet at once: each reads when its turn comes.
     pub(super) fn lost(&mut self, reason: &str, newest: Generation) {
         self.lost = Some(newest);
@@ -137,11 +142,14 @@ impl Follower {
                         replication.wanted = Some(reason.into());
                     }
                 }
-                self.feed.publish(generation, notes.cursor().to_vec());
+                self.feed.publish(generation, notes.cursor().to_vec(), true);
                 true
             }
             None => {
                 replication.wanted = Some("nothing is published yet".into());
+                // Every program asks, and what is answered is of what was applied.
+                self.feed.visible.send_replace(*self.feed.applied.borrow());
+                self.feed.alter();
                 false
             }
         }

@@ -20,6 +20,7 @@ pub use entry::{Rules, trimmed};
 pub use load::{LoadError, Loaded, Loading};
 pub use state::{Facts, Published as PublishedFacts};
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, mpsc};
 use std::time::Duration;
 
@@ -29,7 +30,7 @@ use schema::snapshot::write::Notes;
 use tokio::sync::{oneshot, watch};
 
 use crate::config::{SnapshotMode, Visibility};
-use crate::snapshot::{Places, Published};
+use crate::snapshot::{Places, Published, open};
 use compare::Difference;
 use owner::Command;
 pub use state::Held;
@@ -48,6 +49,8 @@ pub struct Replica {
     window: Mutex<Window>,
     record: Record,
     opened: watch::Sender<Opened>,
+    /// The control page that programs map.
+    control: PathBuf,
 }
 
 impl std::fmt::Debug for Replica {
@@ -132,6 +135,7 @@ impl Replica {
             window: Mutex::default(),
             record: Record::in_directory(&places.kept),
             opened: watch::Sender::default(),
+            control: places.live.join("control"),
         });
         owner::spawn(Arc::downgrade(&replica), places, commands, orders)?;
         Ok(replica)
@@ -146,6 +150,13 @@ impl Replica {
     #[must_use]
     pub fn is_open(&self) -> bool {
         *self.opened.borrow() == Opened::Yes
+    }
+
+    /// Whether programs map a snapshot, this life's own or one that could not be taken over.
+    #[must_use]
+    pub fn is_mapped(&self) -> bool {
+        // A page that cannot be read is one that programs do not believe either.
+        open::State::read(&self.control).is_ok_and(|page| page.pair().is_some())
     }
 
     /// What is published, to be read from. `None`: nothing.

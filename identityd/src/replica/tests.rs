@@ -262,6 +262,33 @@ async fn a_restart_forgets_no_removal() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nothing_counts_as_seen_while_programs_map_files_that_could_not_be_taken_over() {
+    let world = publishing().await;
+    world.directory.put(a_login("bea", 2010));
+    world.host.refresh(Generation(1), WAIT).await.unwrap();
+    replica(&world).stop().await;
+    let World { folder, directory, .. } = world;
+    std::fs::remove_file(folder.path().join("socket")).unwrap();
+    // A publisher removes half-written files before anything else; this one it cannot.
+    let obstacle = folder.path().join("live/new.base.9");
+    std::fs::create_dir(&obstacle).unwrap();
+    let world = World::start_in(folder, Config::default(), true);
+    *world.directory.logins.lock().unwrap() = std::mem::take(&mut *directory.logins.lock().unwrap());
+    *world.directory.changes.lock().unwrap() = std::mem::take(&mut *directory.changes.lock().unwrap());
+    world.directory.put(a_login("cyd", 2011));
+    follow(&world);
+    until("the directory was looked at", || world.host.feed().generations().1 == Generation(2)).await;
+    let early = world.host.refresh(Generation(2), Duration::from_millis(300)).await;
+    assert!(early.is_err_and(|reason| reason.contains("not visible yet")));
+    assert_eq!(world.host.feed().generations(), (Generation(0), Generation(2)));
+    assert_eq!(world.host.own_report().unwrap().generation, Generation(0));
+    std::fs::remove_dir(obstacle).unwrap();
+    world.host.refresh(Generation(2), WAIT).await.unwrap();
+    assert_eq!(world.host.own_report().unwrap().generation, Generation(2));
+    assert_eq!(uid(&world, "cyd"), Some(2011));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_login_that_goes_and_comes_back_is_not_counted() {
     let world = a_cooperative().await;
     for _ in 0..3 {
