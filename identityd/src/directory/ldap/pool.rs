@@ -154,7 +154,10 @@ impl Pool {
         let until = Instant::now() + REPLICATION;
         loop {
             let there = self.position_at(client).await?;
-            if there == Position::default() || !there.lacks(&seen) {
+            if there == Position::default() {
+                return self.may_show_nothing(client.server).await;
+            }
+            if !there.lacks(&seen) {
                 return Ok(());
             }
             if Instant::now() >= until {
@@ -163,6 +166,17 @@ impl Pool {
             }
             tokio::time::sleep(REPLICATION / 20).await;
         }
+    }
+
+    /// Where identityd may not read `contextCSN`, no server shows it. One that shows nothing where another one does has another directory, or pretends to have one.
+    async fn may_show_nothing(&self, server: usize) -> Result<(), LdapFailure> {
+        for other in self.order.candidates() {
+            if other != server && self.position_of(other).await.is_ok_and(|position| position != Position::default()) {
+                let text = "it shows no contextCSN, and another server does".into();
+                return Err(LdapFailure::Said { code: BEHIND, text });
+            }
+        }
+        Ok(())
     }
 
     /// A search at one server. A connection that was kept may have died unnoticed: then over a fresh one.
