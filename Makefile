@@ -21,7 +21,7 @@ GENERATED := $(TARGET)/generated
 
 say = @printf '\n==> %s\n' '$(1)'
 
-.PHONY: help deps test-deps build install deb uninstall check unit model fuzz sanitize test storm lasting crash million fleet directories bench up down clean
+.PHONY: help deps test-deps build install deb uninstall check unit model fuzz sanitize test storm lasting crash million fleet directories bulk login-storm bench up down clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -135,6 +135,14 @@ fleet: test-deps build ## 20 hosts on one MariaDB, and on one slapd: from a writ
 directories: test-deps build ## 100,000 logins in SQLite, MariaDB and slapd: time and memory of a full reading, look-ups meanwhile (LOGINS=10000)
 	@tests/prepare && KEEP=yes tests/stage
 	DIRECTORIES=docs/benchmarks $(CARGO) test --locked --release --workspace --test directories -- --nocapture
+
+bulk: test-deps build ## 100,000 rows of MariaDB changed at once, seen by libc (BULK=N)
+	@tests/prepare && KEEP=yes tests/stage
+	BULK=$(or $(BULK),100000) $(CARGO) test --locked --release --workspace --test mysql -- --nocapture a_bulk_change
+
+login-storm: test-deps build ## 32 logins by ssh at once while MariaDB, slapd or SQLite's file is away (PEOPLE=N)
+	@tests/prepare && KEEP=yes tests/stage
+	PEOPLE=$(or $(PEOPLE),32) $(CARGO) test --locked --release --workspace --test offline_storm -- --nocapture --test-threads 1
 
 bench: test-deps build ## measure this and its peers, write docs/benchmarks (30 minutes; SIZES="1000" PEERS="files sss" for a part)
 	@tests/prepare && KEEP=yes tests/stage && PACKAGES=tests/packages.bench TEST_ROOT='$(or $(BENCH_ROOT),$(TARGET)/bench-root)' tests/prepare
