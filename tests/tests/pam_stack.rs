@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tests::limit::within;
 use tests::mosh::{Builder, Output};
 use tests::{Login, Mosh, boot};
 
@@ -119,7 +120,7 @@ fn without_the_daemon_known_and_unknown_names_look_alike() {
     assert!(seen(&one).contains("cannot retrieve authentication info"), "{}", seen(&one));
     for user in ["ana", "nobody-at-all"] {
         let account = walk(&mosh, user, "acct_mgmt", "").failure();
-        assert!(account.took < NO_HANG, "{:?}", account.took);
+        within(NO_HANG, "the account stage", account.took);
     }
     assert!(mosh.syslog().contains("pam_mayfirst(stack:auth): cannot connect to identityd"));
 }
@@ -176,7 +177,7 @@ fn a_daemon_that_hangs_is_noticed_and_local_accounts_do_not_care() {
     for stage in ["authenticate", "acct_mgmt"] {
         let output = walk(&mosh, "ana", stage, "secret").failure();
         assert!(seen(&output).contains("cannot retrieve authentication info"), "{}", seen(&output));
-        assert!(output.took < NO_HANG, "{:?}", output.took);
+        within(NO_HANG, "the stack", output.took);
     }
     assert!(mosh.syslog().contains("identityd does not answer (waited 800 ms)"));
     walk(&mosh, "loc", "authenticate acct_mgmt open_session close_session", "at-home-here").success();

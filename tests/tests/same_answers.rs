@@ -28,6 +28,19 @@ fn every_answer_is_the_same_from_sqlite_mariadb_and_slapd() {
     };
     let sqlite = number(answers(&mosh, &people, "mayfirst"));
     assert!(sqlite.len() > 1000, "only {} answers", sqlite.len());
+    // What is the same three times could be wrong three times.
+    for (question, expected) in [
+        ("keys keys", "ssh-ed25519 "),
+        ("why plain0 sshd", "\"outcome\":\"Success\""),
+        ("why nothing sshd", "\"outcome\":\"PermissionDenied\""),
+        ("pam utf8 secret", "status 0"),
+        ("pam utf8 wrong", "status 1"),
+        ("pam locked secret", "status 1"),
+        ("pam none secret", "status 1"),
+    ] {
+        let answer = sqlite.get(question).map_or("", String::as_str);
+        assert!(answer.contains(expected), "{question}: {answer:?} has no {expected}");
+    }
 
     let mariadb = mosh.mariadb(1);
     mariadb.apply_schema();

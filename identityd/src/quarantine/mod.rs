@@ -90,7 +90,9 @@ pub fn group(group: &Group, local: &Local) -> Result<(), String> {
 /// The directory refuses these names; whoever can write it past its rules must not become `sudo` where a server lacks that group.
 fn reserved(name: &str) -> Result<(), String> {
     if schema::name::is_reserved(name) {
-        return Err(format!("the name {name} is reserved for the system. Rename it by SQL (docs/directory.md)"));
+        return Err(format!(
+            "the name {name} is reserved for the system. Rename it in the directory, by SQL or with an LDAP client (docs/directory.md)"
+        ));
     }
     Ok(())
 }

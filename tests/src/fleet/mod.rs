@@ -10,6 +10,7 @@ pub use probe::{Probe, published};
 pub use server::{Kind, Server};
 pub use spread::{Spread, Written, spreads};
 
+use crate::limit::wide;
 use crate::{Mosh, Refusal};
 
 /// The first full reading of all hosts at once.
@@ -73,7 +74,7 @@ impl Fleet {
             mosh.daemon().launch();
             fleet.hosts.push(mosh);
         }
-        let end = Instant::now() + FIRST;
+        let end = Instant::now() + wide(FIRST);
         for mosh in &fleet.hosts {
             while published(mosh) == 0 {
                 assert!(mosh.daemon().alive(), "identityd ended:\n{}", mosh.journal());

@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use super::Mosh;
 use crate::places;
 
-/// A program that should have ended by then is stuck; nothing that tests run takes a third of it.
+/// A program that should have ended by then is stuck, or its machine is busy ([`crate::limit`]); alone, nothing that tests run takes a third of it.
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// What a program left.
@@ -279,7 +279,7 @@ impl Mosh {
             argv: argv.into_iter().map(Into::into).collect(),
             stdin: Vec::new(),
             env: Vec::new(),
-            limit: LIMIT,
+            limit: crate::limit::wide(LIMIT),
         }
     }
 
