@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use tests::fleet::published;
 use tests::mosh::MariaDb;
 use tests::{Mosh, boot};
 
@@ -425,9 +426,7 @@ fn a_bulk_change_arrives_complete() {
     let last = format!("u{}", 2_000_000 + many - 1);
     let minute = Duration::from_secs(60);
     let began = Instant::now();
-    mosh.wait_until("all are published", minute, |mosh| {
-        mosh.exists("/run/identityd/snapshot/control") && mosh.run(["getent", "passwd", &last]).ok()
-    });
+    mosh.wait_until("all are published", minute, |mosh| published(mosh) > 0);
     eprintln!("{many} logins read and published in {:?}", began.elapsed());
     let began = Instant::now();
     db.sql("UPDATE login SET gecos = 'bulk'");

@@ -33,13 +33,13 @@ fn population(mosh: &Mosh) -> Population {
 }
 
 /// All at once; how long each took, in ascending order.
-fn storm(sshd: &Sshd<'_>) -> Vec<Duration> {
+fn storm(mosh: &Mosh, sshd: &Sshd<'_>) -> Vec<Duration> {
     let mut times: Vec<Duration> = std::thread::scope(|scope| {
         let logins: Vec<_> = (0..people())
             .map(|n| {
                 scope.spawn(move || {
-                    let output = sshd.ssh(&name(n), Auth::Password("secret"), "id -un").success();
-                    assert_eq!(output.text(), name(n));
+                    let output = sshd.ssh(&name(n), Auth::Password("secret"), "id -un");
+                    assert!(output.text() == name(n), "{output}\n{}", about(mosh, &name(n)));
                     output.took
                 })
             })
@@ -48,6 +48,12 @@ fn storm(sshd: &Sshd<'_>) -> Vec<Duration> {
     });
     times.sort_unstable();
     times
+}
+
+/// What the logs say of somebody: among so many the last lines are of others.
+fn about(mosh: &Mosh, name: &str) -> String {
+    let all = [mosh.journal(), mosh.syslog()].concat();
+    all.lines().filter(|line| line.contains(name)).map(|line| format!("{line}\n")).collect()
 }
 
 fn said(directory: &str, when: &str, times: &[Duration]) {
@@ -65,7 +71,7 @@ fn all_get_in(mosh: &Mosh, directory: &str, stop: impl Fn(), start: impl Fn()) {
     mosh.daemon().start();
     mosh.wait_until("all is published", SOON, |mosh| mosh.run(["getent", "passwd", "stranger"]).ok());
     let sshd = mosh.sshd(&["MaxStartups 200"]);
-    said(directory, "there", &storm(&sshd));
+    said(directory, "there", &storm(mosh, &sshd));
     // In the background, with what the logins leave of the processors.
     mosh.wait_until("all of them are kept", SOON, |mosh| {
         mosh.sh("sqlite3 /var/lib/identityd/offline.db 'SELECT count(*) FROM record'").text() == people().to_string()
@@ -73,7 +79,7 @@ fn all_get_in(mosh: &Mosh, directory: &str, stop: impl Fn(), start: impl Fn()) {
     stop();
     mosh.wait_until("identityd has noticed", SOON, |mosh| reachable(mosh, false));
     for when in ["away", "away, again"] {
-        let times = storm(&sshd);
+        let times = storm(mosh, &sshd);
         said(directory, when, &times);
         within(PROMISED, "the last login", times[times.len() - 1]);
     }

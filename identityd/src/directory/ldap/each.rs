@@ -31,7 +31,7 @@ impl Pool {
         found.ok_or_else(|| self.unavailable(reason))
     }
 
-    async fn position_of(&self, server: usize) -> Result<Position, LdapFailure> {
+    pub(super) async fn position_of(&self, server: usize) -> Result<Position, LdapFailure> {
         let limit = Instant::now() + ATTEMPT;
         let ask = async |mut client: Client| {
             let position = tokio::time::timeout_at(limit, self.position_at(&mut client)).await;
