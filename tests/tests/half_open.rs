@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use tests::mosh::LdapLogin;
+use tests::mosh::{LdapLogin, Slapd};
 use tests::{Mosh, boot};
 
 const SOON: Duration = Duration::from_secs(30);
@@ -66,8 +66,8 @@ fn two_slapds() {
     let others: String =
         (0..LOGINS).map(|number| LdapLogin::new(&format!("u{number}"), 30_000 + number).ldif()).collect();
     let servers = mosh.mirrored_slapds(&[ana, others].concat());
-    mosh.ldap_directory(&servers.map(|slapd| slapd.url()), "");
-    the_other_one_is_asked(&mosh, servers.map(|slapd| slapd.port()));
+    mosh.ldap_directory(&servers.map(Slapd::url), "");
+    the_other_one_is_asked(&mosh, servers.map(Slapd::port));
 }
 
 #[test]
