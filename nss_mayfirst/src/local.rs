@@ -1,6 +1,6 @@
 //! The server's own accounts, which win: an entry whose name or id is in `/etc/passwd` or `/etc/group` is not the directory's on this server.
 //!
-//! identityd leaves such entries out as well. The module looks for itself so that local users never wait for a hung daemon, and so that no
+//! identityd leaves such entries out as well, but for what is the same in both: an account that moves over to the directory is in the snapshot before its line goes. The module looks for itself so that local users never wait for a hung daemon, and so that no
 //! daemon can give a member's uid the name `root`, or a gid the name `sudo`: programs decide by names. Nor can it put anybody into a local
 //! group, such as docker's or libvirt's: their gids may be above the floor.
 

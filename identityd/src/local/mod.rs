@@ -8,6 +8,8 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use schema::record::{Group, Login};
+
 /// Where the files are. Tests have their own.
 #[derive(Debug, Clone)]
 pub struct LocalFiles {
@@ -39,10 +41,22 @@ impl LocalFiles {
     }
 }
 
+/// What a line of passwd(5) says of who somebody is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Account {
+    uid: u32,
+    /// `None`: not a number.
+    gid: Option<u32>,
+    /// Without a `/` at its end.
+    home: String,
+    /// No other line has the name.
+    alone: bool,
+}
+
 /// What this server has itself.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Local {
-    logins: HashMap<String, u32>,
+    logins: HashMap<String, Account>,
     uids: HashMap<u32, String>,
     homes: HashMap<String, String>,
     groups: HashMap<String, u32>,
@@ -65,11 +79,18 @@ impl Local {
         Ok(local)
     }
 
+    /// The same server with other accounts.
+    #[must_use]
+    pub fn with_accounts(&self, passwd: &str, group: &str) -> Self {
+        Self { shells: self.shells.clone(), ..Self::parse(passwd, group) }
+    }
+
     fn parse(passwd: &str, group: &str) -> Self {
         let mut local = Self::default();
-        for (name, id) in entries(passwd) {
-            local.logins.insert(name.into(), id);
-            local.uids.entry(id).or_insert_with(|| name.into());
+        for (name, account) in accounts(passwd) {
+            local.uids.entry(account.uid).or_insert_with(|| name.into());
+            let alone = !local.logins.contains_key(name);
+            local.logins.insert(name.into(), Account { alone, ..account });
         }
         for (name, home) in homes(passwd) {
             local.homes.entry(home.into()).or_insert_with(|| name.into());
@@ -99,6 +120,27 @@ impl Local {
         self.homes.get(home).map(String::as_str)
     }
 
+    /// Whether `/etc/passwd` has this login as the directory has it: the same name, uid, primary group and home, each of them this account's alone.
+    #[must_use]
+    pub fn has_the_same_login(&self, login: &Login) -> bool {
+        let name = login.name.as_str();
+        self.logins.get(name).is_some_and(|account| {
+            account.alone
+                && account.uid == login.uid.raw()
+                && account.gid == Some(login.gid.raw())
+                && account.home == login.home.as_str()
+                && self.login_of_uid(account.uid) == Some(name)
+                && self.login_of_home(&account.home).is_none_or(|owner| owner == name)
+        })
+    }
+
+    /// Whether `/etc/group` has this group under the same name and gid.
+    #[must_use]
+    pub fn has_the_same_group(&self, group: &Group) -> bool {
+        let name = group.name.as_str();
+        self.groups.get(name) == Some(&group.gid.raw()) && self.group_of_gid(group.gid.raw()) == Some(name)
+    }
+
     /// Whether `/etc/group` has this name.
     #[must_use]
     pub fn has_group(&self, name: &str) -> bool {
@@ -115,7 +157,10 @@ impl Local {
     pub fn digest(&self, digest: &mut sha2::Sha256) {
         use sha2::Digest;
         let mut lines: Vec<String> = Vec::new();
-        lines.extend(self.logins.iter().map(|(name, id)| format!("login {name}:{id}")));
+        lines.extend(self.logins.iter().map(|(name, account)| {
+            let Account { uid, gid, home, alone } = account;
+            format!("login {name}:{uid}:{gid:?}:{home}:{alone}")
+        }));
         lines.extend(self.uids.iter().map(|(id, name)| format!("uid {id}:{name}")));
         lines.extend(self.homes.iter().map(|(home, name)| format!("home {home}:{name}")));
         lines.extend(self.groups.iter().map(|(name, id)| format!("group {name}:{id}")));
@@ -155,6 +200,17 @@ fn entries(text: &str) -> impl Iterator<Item = (&str, u32)> {
         let mut fields = line.split(':');
         let name = fields.next().filter(|name| !name.is_empty() && !name.starts_with(['#', '+', '-']))?;
         Some((name, fields.nth(1)?.parse().ok()?))
+    })
+}
+
+/// Name and what else says who somebody is, of each line of passwd(5).
+fn accounts(text: &str) -> impl Iterator<Item = (&str, Account)> {
+    text.lines().filter_map(|line| {
+        let (name, uid) = entries(line).next()?;
+        let mut fields = line.split(':').skip(3);
+        let gid = fields.next().and_then(|gid| gid.parse().ok());
+        let home = fields.nth(1).unwrap_or_default().trim_end_matches('/').to_owned();
+        Some((name, Account { uid, gid, home, alone: true }))
     })
 }
 

@@ -30,6 +30,11 @@ pub enum Serving {
 pub fn login(login: &Login, local: &Local, unknown_shell: UnknownShell) -> Result<Serving, String> {
     let name = login.name.as_str();
     reserved(name)?;
+    if local.has_the_same_login(login) {
+        return Err(format!(
+            "the same account is in this server's /etc/passwd; local accounts win. To move it over to the directory: identityctl local release {name}"
+        ));
+    }
     if local.has_login(name) {
         return Err(format!(
             "the name {name} is in this server's /etc/passwd; local accounts win. Remove one of the two, or rename the login"
@@ -43,7 +48,7 @@ pub fn login(login: &Login, local: &Local, unknown_shell: UnknownShell) -> Resul
     }
     if let Some(other) = local.group_of_gid(login.gid.raw()) {
         return Err(format!(
-            "its primary group {} is {other} in this server's /etc/group, and would give it that group's files. Renumber the local group",
+            "its primary group {} is {other} in this server's /etc/group, and would give it that group's files. Renumber the local group; if it is the login's own, take it out of /etc/group and /etc/gshadow (identityctl local release does)",
             login.gid
         ));
     }
@@ -53,6 +58,24 @@ pub fn login(login: &Login, local: &Local, unknown_shell: UnknownShell) -> Resul
             login.home
         ));
     }
+    shell(login, local, unknown_shell)
+}
+
+/// Whether this server publishes this login; else the reason. The same as [`login`], but for one that is in `/etc/passwd` as it is in the directory: it is
+/// published, and whoever reads what is published looks at `/etc/passwd` for himself (`nss_mayfirst/src/local.rs`). So it is there in the
+/// moment in which its line goes. Nothing else is answered about it meanwhile: no password, no key.
+///
+/// # Errors
+/// The reason.
+pub fn published_login(login: &Login, local: &Local, unknown_shell: UnknownShell) -> Result<Serving, String> {
+    if !local.has_the_same_login(login) {
+        return self::login(login, local, unknown_shell);
+    }
+    reserved(login.name.as_str())?;
+    shell(login, local, unknown_shell)
+}
+
+fn shell(login: &Login, local: &Local, unknown_shell: UnknownShell) -> Result<Serving, String> {
     let passwd = login.passwd();
     if local.knows_shell(passwd.shell.as_str()) {
         return Ok(Serving::Plain);
@@ -73,6 +96,9 @@ pub fn login(login: &Login, local: &Local, unknown_shell: UnknownShell) -> Resul
 pub fn group(group: &Group, local: &Local) -> Result<(), String> {
     let name = group.name.as_str();
     reserved(name)?;
+    if local.has_the_same_group(group) {
+        return Err("the same group is in this server's /etc/group; local groups win. To move it over to the directory: identityctl local release".into());
+    }
     if local.has_group(name) {
         return Err(format!(
             "the name {name} is in this server's /etc/group; local groups win. Remove one of the two, or rename the group"
@@ -85,6 +111,14 @@ pub fn group(group: &Group, local: &Local) -> Result<(), String> {
         ));
     }
     Ok(())
+}
+
+/// Whether this server publishes this group; else the reason. As for [`published_login`].
+///
+/// # Errors
+/// The reason.
+pub fn published_group(group: &Group, local: &Local) -> Result<(), String> {
+    if local.has_the_same_group(group) { reserved(group.name.as_str()) } else { self::group(group, local) }
 }
 
 /// The directory refuses these names; whoever can write it past its rules must not become `sudo` where a server lacks that group.
@@ -152,6 +186,27 @@ mod tests {
         assert!(judge(&login).unwrap_err().contains("that of debian"));
         login.home = "/nonexistent".parse().unwrap();
         assert_eq!(judge(&login), Ok(Serving::Plain));
+    }
+
+    #[test]
+    fn what_is_local_just_as_it_is_in_the_directory_is_published_and_not_served() {
+        let local = small_server();
+        let judge = |login: &Login| published_login(login, &local, UnknownShell::Quarantine);
+        let mut same = a_login("debian", 1000);
+        same.home = "/home/debian".parse().unwrap();
+        assert_eq!(judge(&same), Ok(Serving::Plain));
+        assert!(login(&same, &local, UnknownShell::Quarantine).unwrap_err().contains("local release debian"));
+        let mut other = same.clone();
+        other.home = "/srv/debian".parse().unwrap();
+        assert!(judge(&other).is_err());
+        let mut other = same.clone();
+        other.gid = 1001.try_into().unwrap();
+        assert!(judge(&other).is_err());
+        assert!(judge(&Login { name: "ada".parse().unwrap(), ..same.clone() }).is_err());
+        assert!(judge(&Login { uid: 1001.try_into().unwrap(), ..same }).is_err());
+        assert!(published_group(&a_group("debian", 1000, &[]), &local).is_ok());
+        assert!(group(&a_group("debian", 1000, &[]), &local).is_err());
+        assert!(published_group(&a_group("debian", 1001, &[]), &local).is_err());
     }
 
     #[test]

@@ -123,7 +123,10 @@ impl Batch {
             self.uids.insert(login.uid.raw(), login.name.clone()).is_some_and(|name| name != login.name);
         match rules.login(login, gids) {
             Ok(entry) => {
-                source.quarantine().clear(Kind::Login, login.name.as_str());
+                match rules.local_login(login) {
+                    Some(local) => note(source, local),
+                    None => source.quarantine().clear(Kind::Login, login.name.as_str()),
+                }
                 self.there.push(Entry::Login(entry));
             }
             Err(quarantined) => {
@@ -157,7 +160,10 @@ impl Batch {
             self.gids.insert(group.gid.raw(), group.name.clone()).is_some_and(|name| name != group.name);
         match rules.group(group) {
             Ok(entry) => {
-                source.quarantine().clear(Kind::Group, group.name.as_str());
+                match rules.local_group(group) {
+                    Some(local) => note(source, local),
+                    None => source.quarantine().clear(Kind::Group, group.name.as_str()),
+                }
                 self.there.push(Entry::Group(entry));
             }
             Err(quarantined) => {

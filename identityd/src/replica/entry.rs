@@ -47,7 +47,7 @@ impl Rules {
         policy
     }
 
-    /// The login as this server publishes it: with nologin for an unknown shell if the configuration says so, without gids of local groups.
+    /// The login as this server publishes it: with nologin for an unknown shell if the configuration says so, without gids of the system's groups.
     ///
     /// # Errors
     /// Why it is not published.
@@ -67,9 +67,9 @@ impl Rules {
         login: &Login,
         gids: &'a [GroupId],
     ) -> Result<(schema::record::Passwd, Cow<'a, [GroupId]>), Quarantined> {
-        let serving = quarantine::login(login, &self.local, self.unknown_shell)
+        let serving = quarantine::published_login(login, &self.local, self.unknown_shell)
             .map_err(|reason| quarantined_login(login, reason))?;
-        let local = |gid: &GroupId| self.local.group_of_gid(gid.raw()).is_some();
+        let local = |gid: &GroupId| self.local.group_of_gid(gid.raw()).is_some_and(never_the_directorys);
         let gids = match gids.iter().any(local) {
             true => gids.iter().copied().filter(|gid| !local(gid)).collect::<Vec<_>>().into(),
             false => Cow::Borrowed(gids),
@@ -77,13 +77,33 @@ impl Rules {
         Ok((quarantine::passwd(login, serving), gids))
     }
 
-    /// The group as this server publishes it: without members whose name is a local account, which the directory does not speak for.
+    /// The group as this server publishes it: without members whose name is a local account, which the directory does not speak for. One that is local as
+    /// well has all of them, since what it says is not asked yet.
     ///
     /// # Errors
     /// Why it is not published.
     pub fn group(&self, group: &Group) -> Result<Owned, Quarantined> {
         let served = self.judge_group(group)?;
         Owned::group(&served).map_err(|error| quarantined_group(group, error.to_string()))
+    }
+
+    /// What is published although it is local, because it is the same there: for the list of what is not served.
+    #[must_use]
+    pub fn local_login(&self, login: &Login) -> Option<Quarantined> {
+        if !self.local.has_the_same_login(login) {
+            return None;
+        }
+        let reason = quarantine::login(login, &self.local, self.unknown_shell).err()?;
+        Some(quarantined_login(login, reason))
+    }
+
+    /// The same of a group.
+    #[must_use]
+    pub fn local_group(&self, group: &Group) -> Option<Quarantined> {
+        if !self.local.has_the_same_group(group) {
+            return None;
+        }
+        Some(quarantined_group(group, quarantine::group(group, &self.local).err()?))
     }
 
     /// The same, packed for a base.
@@ -94,13 +114,21 @@ impl Rules {
     }
 
     fn judge_group<'a>(&self, group: &'a Group) -> Result<Cow<'a, Group>, Quarantined> {
-        let judged = quarantine::group(group, &self.local).and_then(|()| {
-            let served = trimmed(group, &self.local);
+        let judged = quarantine::published_group(group, &self.local).and_then(|()| {
+            // In the moment in which its line goes it has the members that it had.
+            let same = self.local.has_the_same_group(group);
+            let served = if same { Cow::Borrowed(group) } else { trimmed(group, &self.local) };
             // Packing every group only to see whether it fits would cost more than all the rest.
             if served.members.len() >= LARGE { quarantine::packed(&served).map(|_| served) } else { Ok(served) }
         });
         judged.map_err(|reason| quarantined_group(group, reason))
     }
+}
+
+/// Whether a local group is certainly none of the directory's. Of the others a login keeps the gid: the group may be the same in both, and must be there in the
+/// moment in which its line goes. Whoever reads what is published leaves out what is in `/etc/group` then.
+fn never_the_directorys(group: &str) -> bool {
+    schema::name::check(group.as_bytes()).is_err() || schema::name::is_reserved(group)
 }
 
 /// Members of a group that may be too large for a reply: 32 bytes each make 16 MiB of half a million.

@@ -247,6 +247,7 @@ impl Filling<'_> {
                             self.refuse(Quarantined { kind: Kind::Login, name, id, reason });
                         }
                         Ok(packed) => {
+                            self.rules.local_login(&login).into_iter().for_each(|entry| self.refuse(entry));
                             let written = writer.login(&packed.record, &packed.gids);
                             self.written(written, Kind::Login, login.name.as_str(), login.uid.raw())?;
                         }
@@ -276,6 +277,7 @@ impl Filling<'_> {
                             self.refuse(Quarantined { kind: Kind::Group, name, id, reason });
                         }
                         Ok(packed) => {
+                            self.rules.local_group(&group).into_iter().for_each(|entry| self.refuse(entry));
                             let written = writer.group(&packed.record);
                             self.written(written, Kind::Group, group.name.as_str(), group.gid.raw())?;
                         }

@@ -68,6 +68,22 @@ async fn what_is_local_is_not_published() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_the_same_in_passwd_is_published_and_answered_by_nobody_else() {
+    let world = publishing().await;
+    let passwd = world.folder.path().join("passwd");
+    let before = std::fs::read_to_string(&passwd).unwrap();
+    std::fs::write(&passwd, format!("{before}ada:x:2000:2000::/home/members/users/ada:/bin/sh\n")).unwrap();
+    let listed = || world.host.cache().source().quarantine().holds(Kind::Login, "ada");
+    until("ada is listed as local", listed).await;
+    assert_eq!(uid(&world, "ada"), Some(2000));
+    let answer = world.host.login_by_name(&"ada".parse().unwrap(), WAIT).await;
+    assert!(matches!(answer, crate::cache::Answer::Absent), "{answer:?}");
+    std::fs::write(&passwd, before).unwrap();
+    until("ada is served again", || !listed()).await;
+    assert_eq!(uid(&world, "ada"), Some(2000));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_change_is_published_before_it_counts_as_seen() {
     let world = publishing().await;
     world.directory.put(a_login("bea", 2010));

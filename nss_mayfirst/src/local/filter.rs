@@ -1,7 +1,7 @@
 //! Which names and ids *may* be local ones, known without reading the files again: a Bloom filter for each process.
 //!
-//! What the snapshot finds was compared with the local accounts by identityd when it was published. This filter is for the case that
-//! identityd is not to be trusted: then a hit, and only a hit, reads the files. So no daemon can take a local account's name, id or group, and
+//! What the snapshot finds was compared with the local accounts by identityd when it was published; what is the same in both is in it all the same. This filter is for that, and for the case that
+//! identityd is not to be trusted: a hit, and only a hit, reads the files. So no daemon can take a local account's name, id or group, and
 //! an ordinary look-up pays three loads.
 //!
 //! Bits are only ever added. So there is nothing to lock, and nothing that a fork, a signal handler or another thread could find half-way: each
