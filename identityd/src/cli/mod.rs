@@ -11,8 +11,10 @@ mod fleet;
 mod generate;
 mod group;
 mod key;
+mod local;
 mod login;
 mod membership;
+mod mentions;
 mod output;
 mod parse;
 mod password;
@@ -58,6 +60,7 @@ fn run(command: Command, output: &Output) -> Result<Exit, CliError> {
         Command::Group(command) => group::run(output, command),
         Command::Key(command) => key::run(output, command),
         Command::Import(args) => transfer::import(output, &args),
+        Command::Local(command) => local::run(output, &command),
         Command::Export(args) => transfer::export(output, &args),
         Command::Snapshot(command) => snapshot::run(output, command),
         Command::Status => status::run(output),

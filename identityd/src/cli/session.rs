@@ -14,11 +14,11 @@ use super::{CliError, Exit};
 use crate::accounts::store::Store;
 use crate::accounts::{Accounts, AccountsError, Done};
 use crate::client::Client;
-use crate::config::{ConfigError, DirectoryConfig, LdapConfig, Loaded};
-use crate::directory::DirectoryError;
+use crate::config::{Config, ConfigError, DirectoryConfig, LdapConfig, Loaded};
 use crate::directory::ldap::LdapDirectory;
 use crate::directory::mysql::MysqlDirectory;
 use crate::directory::sqlite::{AsOwner, SqliteDirectory};
+use crate::directory::{Directory, DirectoryError};
 
 /// How long to wait until the daemon has seen a change. It notices by itself as well.
 const REFRESH_LIMIT: Duration = Duration::from_secs(2);
@@ -39,6 +39,27 @@ pub(super) fn with_accounts<T>(work: impl AsyncFnOnce(&Accounts) -> Result<T, Ac
             with_store(async || Ok(LdapDirectory::open_as_admin(*config)?.into()), work)
         }
     }
+}
+
+/// Opens the directory as identityd does, to read only, with the ids of the state directory's owner meanwhile: where nobody administers there are only the passwords with
+/// which identityd asks.
+pub(super) fn with_directory<T>(work: impl AsyncFnOnce(&dyn Directory) -> Result<T, CliError>) -> Result<T, CliError> {
+    let config = configured()?;
+    let _owner = AsOwner::of(Path::new(schema::paths::DIRECTORY_DB))
+        .map_err(|error| CliError::Unavailable(error.to_string()))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(CliError::io("start the run-time of the directory"))?;
+    runtime.block_on(async {
+        let directory = crate::daemon::open::directory(&config.directory)().await.map_err(AccountsError::from)?;
+        work(&*directory).await
+    })
+}
+
+/// The configuration of this server's identityd.
+pub(super) fn configured() -> Result<Config, CliError> {
+    let loaded =
+        Loaded::from_file(Path::new(schema::paths::CONFIG)).map_err(|error| CliError::Refused(error.to_string()))?;
+    Ok(loaded.config)
 }
 
 /// Whoever writes to LDAP has a password that only root may read, or is root.

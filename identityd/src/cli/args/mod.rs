@@ -2,6 +2,7 @@
 
 mod accounts;
 mod fleet;
+mod local;
 mod snapshot;
 mod tables;
 
@@ -14,6 +15,7 @@ pub use accounts::{
     PasswordSource,
 };
 pub use fleet::{FleetArgs, FleetCommand, WaitArgs};
+pub use local::{LocalCommand, ReleaseArgs, RestoreArgs};
 pub use snapshot::SnapshotCommand;
 pub use tables::{CopyArgs, DirectoryCommand, SchemaArgs, SchemaCommand, SchemaKind};
 
@@ -63,6 +65,9 @@ pub enum Command {
     /// In SQL it is one transaction: all or nothing. Into LDAP what was written stays when it is interrupted, and the same command goes on from there. What is in the directory already stays as it is there, so a second run changes nothing.
     /// Exits with 5 if some lines are not taken.
     Import(ImportArgs),
+    /// This server's own accounts: move those over to the directory that are the same there, and back.
+    #[command(subcommand)]
+    Local(LocalCommand),
     /// Write the directory as passwd, shadow and group files.
     Export(ExportArgs),
     /// The published snapshot: the files in which every process of this host looks names up.

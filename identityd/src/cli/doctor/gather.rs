@@ -8,8 +8,13 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use super::host::{self, Fact, Kind};
-use super::{Finding, network, nsswitch, pam, sshd, sudoers};
+use super::{Finding, namesakes, network, nsswitch, pam, sshd, sudoers};
+use schema::snapshot::Answer;
+
+use crate::cli::mentions;
 use crate::cli::session::chosen;
+use crate::cli::snapshot::LIVE;
+use crate::snapshot::open::Published;
 
 /// Where the embedded directory is by default.
 const DATABASE: &str = schema::paths::DIRECTORY_DB;
@@ -33,6 +38,15 @@ pub(super) fn all() -> Vec<Finding> {
     }
     if Path::new("/etc/sudoers").exists() {
         findings.extend(sudoers::check(&sudoers_files(), &read("/etc/group")));
+    }
+    if let Ok(published) = Published::open(Path::new(LIVE)) {
+        let is_login = |name: &str| {
+            let snapshot = published.snapshot();
+            snapshot.is_ok_and(|snapshot| matches!(snapshot.login_by_name(name.as_bytes()), Answer::Found(_)))
+        };
+        let mut named = mentions::all(&sudoers_files(), &sshd_text());
+        named.extend(mentions::passwords(&read("/etc/shadow")));
+        findings.extend(namesakes::check(&named, &passwd, is_login));
     }
     // Where unscd and nscd listen (nscd(8)).
     let nscd = fs::symlink_metadata("/var/run/nscd/socket").is_ok();
@@ -121,18 +135,24 @@ pub(super) fn pam_files() -> BTreeMap<String, String> {
 }
 
 /// Those that can be read; others than root read none.
-fn sudoers_files() -> Vec<(String, String)> {
+pub(crate) fn sudoers_files() -> Vec<(String, String)> {
     let folder = fs::read_dir("/etc/sudoers.d").into_iter().flatten().flatten().map(|entry| entry.path());
     let mut paths: Vec<_> = folder.chain(["/etc/sudoers".into()]).collect();
     paths.sort();
     paths.iter().filter_map(|path| Some((path.display().to_string(), lossy(path)?))).collect()
 }
 
+const SSHD: &str = "/etc/ssh/sshd_config";
+
+/// sshd_config(5) with its includes; empty if it cannot be read.
+pub(crate) fn sshd_text() -> String {
+    with_includes(&read(SSHD), 0)
+}
+
 fn sshd_findings() -> Vec<Finding> {
-    const MAIN: &str = "/etc/ssh/sshd_config";
-    match lossy(Path::new(MAIN)) {
+    match lossy(Path::new(SSHD)) {
         Some(text) => sshd::check(&with_includes(&text, 0)),
-        None => vec![Finding::unknown("sshd", format!("{MAIN} cannot be read"), "run as root")],
+        None => vec![Finding::unknown("sshd", format!("{SSHD} cannot be read"), "run as root")],
     }
 }
 

@@ -7,6 +7,7 @@ mod directory;
 mod gather;
 mod homes;
 mod host;
+mod namesakes;
 mod network;
 mod nsswitch;
 mod pam;
@@ -15,6 +16,8 @@ mod snapshot;
 mod sshd;
 mod sudoers;
 
+pub(super) use self::gather::{sshd_text, sudoers_files};
+pub(super) use self::sudoers::groups as sudoers_groups;
 use serde::Serialize;
 use serde_json::json;
 

@@ -33,7 +33,7 @@ pub(super) fn check(sudoers: &[(String, String)], group: &str) -> Vec<Finding> {
 }
 
 /// Names behind `%` at the beginning of a user list (sudoers(5)); `%#gid` and `%:nonunix` are other things.
-fn groups(text: &str) -> BTreeSet<&str> {
+pub(crate) fn groups(text: &str) -> BTreeSet<&str> {
     let lines = text.lines().map(str::trim_start).filter(|line| !line.starts_with('#'));
     let words = lines.flat_map(|line| line.split(|c: char| c.is_whitespace() || matches!(c, ',' | '=' | '!')));
     words.filter_map(|word| word.strip_prefix('%')).filter(|name| !name.is_empty()).collect()

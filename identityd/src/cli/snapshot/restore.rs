@@ -11,7 +11,8 @@ use serde_json::json;
 
 use super::super::output::Output;
 use super::super::{CliError, Exit};
-use super::{KEPT, LIVE, stock};
+use super::{KEPT, LIVE};
+use crate::cli::session::configured;
 use crate::config;
 use crate::directory::sqlite::AsOwner;
 use crate::snapshot::open::{Published, Raw};
@@ -21,7 +22,7 @@ use crate::snapshot::{Places, PublishError, Publisher};
 const RUN: &str = "/run/identityd";
 
 pub(super) fn run(output: &Output) -> Result<Exit, CliError> {
-    if stock::config().is_ok_and(|config| config.snapshot.mode == config::SnapshotMode::Lookup) {
+    if configured().is_ok_and(|config| config.snapshot.mode == config::SnapshotMode::Lookup) {
         // Nobody would maintain it.
         output.show(&json!({"restored": false, "generation": null}), |_| {
             "[snapshot] mode is \"lookup\": nothing to restore.\n".to_owned()
@@ -86,7 +87,7 @@ fn lock() -> Result<std::fs::File, CliError> {
 }
 
 fn visibility() -> Result<Visibility, CliError> {
-    Ok(match stock::config()?.snapshot.visibility {
+    Ok(match configured()?.snapshot.visibility {
         config::Visibility::Open => Visibility::Open,
         config::Visibility::Members => Visibility::Members,
     })

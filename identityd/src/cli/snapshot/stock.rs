@@ -1,16 +1,13 @@
 //! What would be published now: the directory itself, read page by page, with this server's rules applied.
 
-use std::path::Path;
 use std::sync::Arc;
 
-use schema::paths::{CONFIG, DIRECTORY_DB};
 use schema::snapshot::changes::Owned;
 
 use super::super::CliError;
 use crate::accounts::AccountsError;
-use crate::config::{self, Config};
-use crate::directory::sqlite::AsOwner;
-use crate::directory::{DirectoryError, Entry};
+use crate::cli::session::{configured, with_directory};
+use crate::directory::{Directory, DirectoryError, Entry};
 use crate::local::{Local, LocalFiles};
 use crate::replica::Rules;
 
@@ -24,15 +21,11 @@ pub(super) trait Reader {
 
 /// Reads everything, as identityd does when it publishes all anew. What is not served is left out, as it is there.
 pub(super) fn read(reader: &mut impl Reader) -> Result<(), CliError> {
-    let config = config()?;
+    let config = configured()?;
     let local = Local::read(&LocalFiles::default()).map_err(CliError::io("read the local accounts"))?;
     let (unknown_shell, meaning) = (config.quarantine.unknown_shell, config.directory.meaning().into());
     let rules = Rules { local: Arc::new(local), unknown_shell, meaning };
-    let _owner = AsOwner::of(Path::new(DIRECTORY_DB)).map_err(|error| CliError::Unavailable(error.to_string()))?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(CliError::io("start the run-time of the directory"))?;
-    runtime.block_on(async {
-        let directory = crate::daemon::open::directory(&config.directory)().await.map_err(AccountsError::from)?;
+    with_directory(async |directory: &dyn Directory| {
         let failed = |error: DirectoryError| CliError::from(AccountsError::from(error));
         let mut stock = directory.stock().await.map_err(failed)?;
         reader.begin(stock.generation().0)?;
@@ -62,10 +55,4 @@ pub(super) fn read(reader: &mut impl Reader) -> Result<(), CliError> {
             }
         }
     })
-}
-
-/// The configuration of this server's identityd.
-pub(super) fn config() -> Result<Config, CliError> {
-    let loaded = config::Loaded::from_file(Path::new(CONFIG)).map_err(|error| CliError::Refused(error.to_string()))?;
-    Ok(loaded.config)
 }

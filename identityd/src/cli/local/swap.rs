@@ -1,0 +1,141 @@
+//! Puts new files in the places of the old ones. All of them are complete and on the disk before the first is renamed; the old ones are kept as links until
+//! it is over, so that going back needs no room.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::path::{Path, PathBuf};
+
+use super::files::{Files, Sort};
+use crate::cli::CliError;
+
+/// New files that are ready.
+#[derive(Debug)]
+pub(super) struct Swap {
+    etc: PathBuf,
+    ready: Vec<Sort>,
+    /// Those in place, in that order.
+    done: Vec<Sort>,
+}
+
+impl Swap {
+    /// Writes those that differ beside their places.
+    ///
+    /// # Errors
+    /// A full disk, for one. Nothing has changed.
+    pub(super) fn prepare(etc: &Path, before: &Files, after: &Files) -> Result<Self, CliError> {
+        let mut swap = Self { etc: etc.into(), ready: Vec::new(), done: Vec::new() };
+        for (sort, file) in after.iter() {
+            // What an interrupted run has left.
+            swap.remove(sort);
+            if before.get(sort) == Some(file) {
+                continue;
+            }
+            swap.ready.push(sort);
+            swap.write(sort, &file.bytes())
+                .map_err(CliError::io(format!("write {}", swap.complete(sort).display())))?;
+        }
+        Ok(swap)
+    }
+
+    fn write(&self, sort: Sort, bytes: &[u8]) -> io::Result<()> {
+        let path = sort.path(&self.etc);
+        let before = fs::metadata(&path)?;
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(self.complete(sort))?;
+        file.write_all(bytes)?;
+        fchown(&file, Some(before.uid()), Some(before.gid()))?;
+        file.set_permissions(fs::Permissions::from_mode(before.mode() & 0o7777))?;
+        file.sync_all()?;
+        fs::hard_link(&path, self.before(sort))
+    }
+
+    /// Puts this one into its place, if it differs.
+    pub(super) fn replace(&mut self, sort: Sort) -> Result<(), CliError> {
+        if !self.ready.contains(&sort) {
+            return Ok(());
+        }
+        let path = sort.path(&self.etc);
+        let failed = || CliError::io(format!("replace {}", path.display()));
+        fs::rename(self.complete(sort), &path).map_err(failed())?;
+        self.done.push(sort);
+        self.sync().map_err(failed())
+    }
+
+    /// Puts the old ones back, the last first.
+    ///
+    /// # Errors
+    /// Which could not be; its link is kept then.
+    pub(super) fn undo(&mut self) -> Result<(), CliError> {
+        while let Some(sort) = self.done.last().copied() {
+            let path = sort.path(&self.etc);
+            if let Err(error) = fs::rename(self.before(sort), &path) {
+                self.ready.retain(|ready| !self.done.contains(ready));
+                let old = self.before(sort);
+                return Err(CliError::io(format!(
+                    "put {} back (do it by hand: mv {} {})",
+                    path.display(),
+                    old.display(),
+                    path.display()
+                ))(error));
+            }
+            self.done.pop();
+        }
+        self.sync().map_err(CliError::io(format!("write {}", self.etc.display())))
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        fs::File::open(&self.etc)?.sync_all()
+    }
+
+    fn complete(&self, sort: Sort) -> PathBuf {
+        self.etc.join(format!("{}.identityctl-new", sort.name()))
+    }
+
+    fn before(&self, sort: Sort) -> PathBuf {
+        self.etc.join(format!("{}.identityctl-old", sort.name()))
+    }
+
+    fn remove(&self, sort: Sort) {
+        for path in [self.complete(sort), self.before(sort)] {
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    eprintln!("identityctl: warning: remove {}: {error}", path.display());
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+impl Drop for Swap {
+    fn drop(&mut self) {
+        for sort in self.ready.clone() {
+            self.remove(sort);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::files::File;
+    use super::*;
+
+    #[test]
+    fn files_keep_owner_and_mode_and_come_back_as_they_were() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("shadow");
+        fs::write(&path, "ana:*:::::::\nben:*:::::::\n").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        let inode = fs::metadata(&path).unwrap().ino();
+        let before = Files::of([File::new(Sort::Shadow, &fs::read(&path).unwrap())]);
+        let after = Files::of([File::new(Sort::Shadow, b"ben:*:::::::\n")]);
+        let mut swap = Swap::prepare(dir.path(), &before, &after).unwrap();
+        swap.replace(Sort::Shadow).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"ben:*:::::::\n");
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o640);
+        swap.undo().unwrap();
+        drop(swap);
+        assert_eq!(fs::metadata(&path).unwrap().ino(), inode);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+}

@@ -1,0 +1,195 @@
+//! identityctl local: a server's own accounts go over to the directory, and come back.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use tests::mosh::Auth;
+use tests::{Mosh, boot};
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// Accounts as they grow on a server: with a group of their own, a shared one, passwords, rights of sudo and a crontab.
+const ACCOUNTS: &str = "
+useradd -m -s /bin/bash -u 2001 -c 'Ana' ana && echo ana:opensesame | chpasswd
+useradd -m -s /bin/bash -u 2002 ben && echo ben:sesameopen | chpasswd
+groupadd -g 3000 web && gpasswd -M ana,ben web
+usermod -aG sudo ana
+echo 'ben ALL=(ALL) NOPASSWD: /bin/true' >/etc/sudoers.d/ben && chmod 0440 /etc/sudoers.d/ben
+useradd --system -g web -s /usr/sbin/nologin deploy";
+
+/// A machine whose own accounts are in the directory.
+macro_rules! imported {
+    ($script:expr) => {{
+        let mosh = boot!(Mosh::builder().prepare(&format!("{ACCOUNTS}\n{}", $script)));
+        mosh.sh("identityctl import /etc --apply").success();
+        mosh
+    }};
+}
+
+const FILES: &str = "cat /etc/passwd /etc/shadow /etc/group /etc/gshadow; stat -c '%n %U:%G %a' /etc/passwd /etc/shadow /etc/group /etc/gshadow";
+
+fn plan(mosh: &Mosh) -> Value {
+    let output = mosh.identityctl(["local", "release", "--json"]).success();
+    serde_json::from_str::<Value>(&output.stdout).expect("JSON")["plan"].clone()
+}
+
+/// Why an entry stays; `None`: it moves.
+fn stays(plan: &Value, kind: &str, name: &str) -> Option<String> {
+    let entries = plan["entries"].as_array().expect("entries");
+    let entry = entries.iter().find(|entry| entry["kind"] == kind && entry["name"] == name);
+    entry.unwrap_or_else(|| panic!("{name} in {plan:#}"))["stays"].as_str().map(str::to_owned)
+}
+
+#[test]
+fn accounts_that_were_imported_move_over_and_come_back_to_the_byte() {
+    let mosh = imported!("userdel deploy");
+    let before = mosh.sh(FILES).success().stdout;
+    let shown = mosh.identityctl(["local", "release"]).success();
+    for text in ["moves", "local group sudo", "/etc/sudoers.d/ben", "To do it, add --apply"] {
+        assert!(shown.stdout.contains(text), "{text}: {shown}");
+    }
+    assert_eq!(mosh.sh(FILES).success().stdout, before);
+    let as_local = mosh.run(["id", "ana"]).success().stdout;
+
+    mosh.identityctl(["local", "release", "--apply"]).success();
+    for file in ["passwd", "shadow", "group", "gshadow"] {
+        mosh.sh(&format!("grep -E '^(ana|ben|web):' /etc/{file}")).failure();
+        assert!(!mosh.exists(&format!("/etc/{file}.lock")) && !mosh.exists(&format!("/etc/{file}.identityctl-old")));
+    }
+    assert_eq!(mosh.run(["id", "ana"]).success().stdout, as_local);
+    assert_eq!(
+        mosh.run(["getent", "-s", "mayfirst", "passwd", "2001"]).success().text(),
+        "ana:x:2001:2001:Ana:/home/ana:/bin/bash"
+    );
+    assert_eq!(mosh.run(["getent", "group", "web"]).success().text(), "web:x:3000:ana,ben");
+    let sshd = mosh.sshd(&[]);
+    assert_eq!(sshd.ssh("ana", Auth::Password("opensesame"), "id -un").success().text(), "ana");
+    let doctor = mosh.identityctl(["doctor"]);
+    assert!(doctor.stdout.contains("login ben has rules of sudo"), "{doctor}");
+    let again = mosh.identityctl(["local", "release", "--apply"]).success();
+    assert!(again.stdout.contains("Nothing to move"), "{again}");
+
+    mosh.identityctl(["local", "restore"]).success();
+    mosh.sh("grep ^ana: /etc/passwd").failure();
+    mosh.identityctl(["local", "restore", "--apply"]).success();
+    assert_eq!(mosh.sh(FILES).success().stdout, before);
+    assert_eq!(sshd.ssh("ana", Auth::Password("opensesame"), "id -un").success().text(), "ana");
+    assert_eq!(mosh.run(["id", "ana"]).success().stdout, as_local);
+    let again = mosh.identityctl(["local", "restore", "--apply"]).success();
+    assert!(again.stdout.contains("Nothing to put back"), "{again}");
+}
+
+#[test]
+fn what_is_not_the_same_in_the_directory_stays_with_its_reason() {
+    let mosh = imported!(
+        "useradd -m -u 2003 -s /bin/bash cem; useradd -m -u 2004 -s /bin/bash dan
+         useradd -m -u 2005 -s /bin/bash eva; useradd -m -u 2006 -s /bin/bash fay"
+    );
+    mosh.sh(
+        "usermod -u 2103 cem; usermod -d /srv/dan dan; useradd -m -u 2007 -s /bin/bash gus; gpasswd -a www-data fay
+         echo ' odd:x:2010:2010::/:/bin/sh' >>/etc/passwd",
+    )
+    .success();
+    let before = mosh.sh(FILES).success().stdout;
+    let plan = plan(&mosh);
+    for (kind, name, reason) in [
+        ("account", "cem", "the directory has the uid 2003"),
+        ("account", "dan", "the directory has the home /home/dan"),
+        ("account", "gus", "the directory has no login"),
+        ("account", "fay", "its primary group fay stays: its member www-data is not in the directory's group"),
+        ("account", "odd", "not exactly as passwd(5) says"),
+        // deploy is of the system and stays.
+        ("group", "web", "it is the primary group of deploy, which stays"),
+    ] {
+        let found = stays(&plan, kind, name);
+        assert!(found.as_ref().is_some_and(|found| found.contains(reason)), "{name}: {found:?}");
+    }
+    for name in ["ana", "ben", "eva"] {
+        assert_eq!(stays(&plan, "account", name), None, "{plan:#}");
+    }
+    assert!(!plan.to_string().contains("\"root\""), "{plan:#}");
+    let refused = mosh.identityctl(["local", "release", "cem", "--apply"]).exit(1);
+    assert!(refused.stderr.contains("cem stays: the directory has the uid 2003"), "{refused}");
+    assert_eq!(mosh.sh(FILES).success().stdout, before);
+
+    mosh.identityctl(["local", "release", "eva", "--apply"]).success();
+    mosh.sh("grep -E '^eva:' /etc/passwd /etc/shadow /etc/group /etc/gshadow").failure();
+    mosh.sh("grep ^ana: /etc/passwd").success();
+    // Somebody else has its uid meanwhile.
+    mosh.sh("echo 'hal:x:2005:100::/:/bin/sh' >>/etc/passwd").success();
+    let conflict = mosh.identityctl(["local", "restore", "--apply"]).exit(1);
+    assert!(conflict.stderr.contains("hal with the id 2005 of eva"), "{conflict}");
+    mosh.sh("sed -i /^hal:/d /etc/passwd && identityctl local restore eva --apply").success();
+    assert_eq!(mosh.sh(FILES).success().stdout, before);
+}
+
+/// Each account as it was before it moved: by name and number, with its groups.
+const WHOLE: &str = "id ana && id ben && getent passwd 2001 && getent passwd 2002 && getent group web && getent group 3000 && getent group ben";
+
+#[test]
+fn an_account_is_known_at_every_moment_while_it_moves_and_while_it_comes_back() {
+    let mosh = imported!("userdel deploy");
+    let before = mosh.sh(WHOLE).success().stdout;
+    mosh.write("/root/before", &before);
+    let watch = format!(
+        "while [ ! -e /root/stop ]; do ({WHOLE}) >/root/now 2>&1; cmp /root/before /root/now || {{ cat /root/now; exit 1; }}; echo >>/root/rounds; done"
+    );
+    let mut watch = mosh.call(["sh", "-c", &watch]).spawn();
+    let rounds = |mosh: &Mosh| mosh.try_read("/root/rounds").map_or(0, |rounds| rounds.lines().count());
+    for _ in 0..3 {
+        for command in ["release", "restore"] {
+            let so_far = rounds(&mosh);
+            mosh.identityctl(["local", command, "--apply"]).success();
+            mosh.wait_until("a look afterwards", LIMIT, |mosh| rounds(mosh) > so_far + 1 || mosh.exists("/root/stop"));
+        }
+    }
+    mosh.write("/root/stop", "");
+    watch.finish(LIMIT).success();
+}
+
+#[test]
+fn killed_between_two_files_every_account_is_known_can_log_in_and_the_same_command_ends_it() {
+    let mosh = imported!("userdel deploy");
+    let files = mosh.sh(FILES).success().stdout;
+    let before = mosh.sh(WHOLE).success().stdout;
+    let sshd = mosh.sshd(&[]);
+    for file in ["group", "gshadow", "passwd"] {
+        // As soon as this file is another one.
+        let killed = format!(
+            "identityctl local release --apply & while grep -q ^ana: /etc/{file}; do :; done; kill -9 $!; wait $!; grep -c ^ana: /etc/shadow"
+        );
+        mosh.sh(&killed);
+        assert_eq!(mosh.sh(WHOLE).success().stdout, before, "after {file}");
+        assert_eq!(sshd.ssh("ana", Auth::Password("opensesame"), "id -un").success().text(), "ana", "after {file}");
+        mosh.identityctl(["local", "release", "--apply"]).success();
+        mosh.sh("grep -E '^(ana|ben|web):' /etc/passwd /etc/shadow /etc/group /etc/gshadow; ls /etc/*.lock /etc/*.identityctl-*").failure();
+        assert_eq!(mosh.sh(WHOLE).success().stdout, before);
+        mosh.identityctl(["local", "restore", "--apply"]).success();
+        assert_eq!(mosh.sh(FILES).success().stdout, files, "after {file}");
+    }
+}
+
+#[test]
+fn what_getent_does_not_find_is_put_back() {
+    let mosh = imported!("userdel deploy");
+    let files = mosh.sh(FILES).success().stdout;
+    mosh.sh("sed -i 's/ mayfirst//' /etc/nsswitch.conf").success();
+    let refused = mosh.identityctl(["local", "release", "--apply", "--timeout", "1s"]).exit(1);
+    assert!(refused.stderr.contains("all files are as they were"), "{refused}");
+    assert_eq!(mosh.sh(FILES).success().stdout, files);
+    // Nor without identityd.
+    mosh.daemon().stop();
+    mosh.identityctl(["local", "release", "--apply"]).exit(4);
+    assert_eq!(mosh.sh(FILES).success().stdout, files);
+}
+
+#[test]
+fn accounts_move_in_lookup_mode_too() {
+    let mosh = imported!("userdel deploy");
+    mosh.configure("snapshot", "mode = \"lookup\"");
+    mosh.daemon().stop();
+    mosh.daemon().start();
+    let before = mosh.sh(WHOLE).success().stdout;
+    mosh.identityctl(["local", "release", "--apply"]).success();
+    assert_eq!(mosh.sh(WHOLE).success().stdout, before);
+}
