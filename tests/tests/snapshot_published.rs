@@ -163,5 +163,7 @@ fn what_somebody_has_written_into_both_copies_goes_with_them_and_not_before() {
     mosh.sh("rm -rf /run/identityd/snapshot /var/lib/identityd/snapshot").success();
     mosh.daemon().start();
     mosh.wait_until("everything is read anew", SOON, shown);
+    // Until then identityd answers over its socket.
+    is_published(&mosh);
     assert!(mosh.identityctl(["snapshot", "compare", "--directory"]).success().stdout.contains("They say the same"));
 }
