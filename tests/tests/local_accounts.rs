@@ -193,3 +193,19 @@ fn accounts_move_in_lookup_mode_too() {
     mosh.identityctl(["local", "release", "--apply"]).success();
     assert_eq!(mosh.sh(WHOLE).success().stdout, before);
 }
+
+#[test]
+fn accounts_move_to_a_directory_in_mariadb_where_nobody_administers_too() {
+    let mosh = boot!(Mosh::builder().without_daemon().prepare(&format!("{ACCOUNTS}\nuserdel deploy")));
+    let db = mosh.mariadb(1);
+    db.apply_schema();
+    mosh.use_mariadb(&[db.socket()], "");
+    mosh.daemon().start();
+    mosh.identityctl(["import", "/etc", "--apply"]).success();
+    mosh.sh("rm /etc/identityd/mysql-admin.password; usermod -p '*' ben").success();
+    let before = mosh.sh(WHOLE).success().stdout;
+    let moved = mosh.identityctl(["local", "release", "--apply"]).success();
+    assert!(moved.stdout.contains("has another password in the directory"), "{moved}");
+    assert_eq!(mosh.sh(WHOLE).success().stdout, before);
+    mosh.sh("grep -E '^(ana|ben|web):' /etc/passwd /etc/shadow /etc/group /etc/gshadow").failure();
+}
