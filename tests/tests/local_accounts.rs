@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use tests::mosh::Auth;
+use tests::mosh::{Auth, LdapLogin, group_ldif};
 use tests::{Mosh, boot};
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -208,4 +208,29 @@ fn accounts_move_to_a_directory_in_mariadb_where_nobody_administers_too() {
     assert!(moved.stdout.contains("has another password in the directory"), "{moved}");
     assert_eq!(mosh.sh(WHOLE).success().stdout, before);
     mosh.sh("grep -E '^(ana|ben|web):' /etc/passwd /etc/shadow /etc/group /etc/gshadow").failure();
+}
+
+#[test]
+fn accounts_move_to_a_directory_in_ldap_where_passwords_are_checked_by_a_bind() {
+    let mosh = boot!(Mosh::builder().without_daemon().prepare(
+        "useradd -m -d /home/members/users/ana -s /bin/bash -u 2001 ana && echo ana:opensesame | chpasswd
+         groupadd -g 3000 web && gpasswd -M ana web"
+    ));
+    let slapd = mosh.slapd(
+        &[
+            LdapLogin::new("ana", 2001).capability("shell").password("another").ldif(),
+            group_ldif("ana", 2001, &[]),
+            group_ldif("web", 3000, &["memberUid: ana"]),
+        ]
+        .concat(),
+    );
+    mosh.ldap_directory(&[slapd.url()], "");
+    mosh.daemon().start();
+    let whole = "id ana && getent passwd 2001 | cut -d: -f1-4,6-7 && getent group 3000";
+    let before = mosh.sh(whole).success().stdout;
+    mosh.identityctl(["local", "release", "--apply"]).success();
+    assert_eq!(mosh.sh(whole).success().stdout, before);
+    mosh.sh("grep -E '^(ana|web):' /etc/passwd /etc/shadow /etc/group /etc/gshadow").failure();
+    let sshd = mosh.sshd(&[]);
+    assert_eq!(sshd.ssh("ana", Auth::Password("another"), "id -un").success().text(), "ana");
 }
