@@ -74,7 +74,7 @@ fn all_get_in(mosh: &Mosh, directory: &str, stop: impl Fn(), start: impl Fn()) {
     said(directory, "there", &storm(mosh, &sshd));
     // In the background, with what the logins leave of the processors.
     mosh.wait_until("all of them are kept", SOON, |mosh| {
-        mosh.sh("sqlite3 /var/lib/identityd/offline.db 'SELECT count(*) FROM record'").text() == people().to_string()
+        mosh.sh("sqlite3 /var/lib/identityd/offline.db 'SELECT count(*) FROM record WHERE verifier IS NOT NULL AND suspect = 0'").text() == people().to_string()
     });
     stop();
     mosh.wait_until("identityd has noticed", SOON, |mosh| reachable(mosh, false));

@@ -34,10 +34,29 @@ fn where_passwords_are_off_they_stay_off() {
 #[test]
 fn an_older_file_of_ours_is_no_decision_of_the_administrator() {
     let mosh = boot!(Mosh::builder().without_daemon());
-    mosh.sh(&format!("sed -i 's/CommandUser .*/CommandUser identityd/' {DROP_IN}")).success();
+    // As an older version installed it, and noted it.
+    mosh.sh(&format!(
+        "sed -i 's/CommandUser .*/CommandUser identityd/' {DROP_IN} /var/lib/identityd-setup/sshd.installed"
+    ))
+    .success();
     setup(&mosh).success();
     assert_eq!(effective(&mosh, "authorizedkeyscommanduser"), "%u");
     assert_eq!(effective(&mosh, "kbdinteractiveauthentication"), "yes");
+}
+
+#[test]
+fn a_file_of_ours_that_was_edited_stays_and_one_that_sshd_refuses_is_not_left() {
+    let mosh = boot!(Mosh::builder().without_daemon());
+    let ours = mosh.read(DROP_IN);
+    mosh.sh(&format!("echo 'DenyUsers eve' >>{DROP_IN}")).success();
+    let edited = mosh.read(DROP_IN);
+    assert!(setup(&mosh).success().stdout.contains("was edited here and stays as it is"));
+    assert_eq!(mosh.read(DROP_IN), edited);
+    // A new version whose file sshd does not take, over an unedited one.
+    mosh.write(DROP_IN, &ours);
+    mosh.sh("echo 'NoSuchKeyword yes' >>/usr/share/identityd/sshd/mayfirst.conf").success();
+    assert!(setup(&mosh).failure().stderr.contains("it is as it was before"));
+    assert_eq!(mosh.read(DROP_IN), ours);
 }
 
 #[test]

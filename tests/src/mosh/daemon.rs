@@ -1,10 +1,13 @@
 //! identityd in a test machine: started, stopped, killed, paused, asked.
 
 use std::io::{self, Read, Write};
+use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use rustix::fs::OFlags;
+use schema::snapshot::control::{NOTHING, RETIRED, WORD};
 use schema::wire::frame::{HEADER, Header, Op};
 
 use super::{Mosh, Output};
@@ -33,6 +36,11 @@ impl Daemon<'_> {
             assert!(self.alive(), "identityd ended at once:\n{}", mosh.journal());
             answers(&mosh.outside(SOCKET)).is_ok()
         });
+        // On a busy machine the first look-up of a test would else meet the first reading of the directory, and its 200 ms may be over before that.
+        let limit = Instant::now() + FIRST_PUBLICATION;
+        while !mosh.publishes() && Instant::now() < limit {
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Starts it with the privileges that `packaging/init.d/identityd` gives it, and returns at once.
@@ -130,7 +138,22 @@ fn answers(socket: &Path) -> io::Result<()> {
     stream.read_exact(&mut [0; HEADER])
 }
 
+/// How long a test waits for the first publication. Where there is none to come (no directory, or look-ups alone) it is lost.
+const FIRST_PUBLICATION: Duration = Duration::from_millis(500);
+
 impl Mosh {
+    /// Whether there is a snapshot, as the control page says (`docs/snapshot.md`), or none is to be.
+    fn publishes(&self) -> bool {
+        let lookup =
+            self.try_read("/etc/identityd/identityd.toml").is_ok_and(|text| text.contains("mode = \"lookup\""));
+        let page = self.open("/run/identityd/snapshot/control", OFlags::RDONLY);
+        let word = page.and_then(|page| {
+            let mut word = [0; 8];
+            page.read_exact_at(&mut word, WORD as u64).map(|()| u64::from_le_bytes(word))
+        });
+        lookup || word.is_ok_and(|word| word != NOTHING && word != RETIRED)
+    }
+
     /// identityd of this machine.
     #[must_use]
     pub fn daemon(&self) -> Daemon<'_> {
