@@ -83,10 +83,13 @@ fn accounts_that_were_imported_move_over_and_come_back_to_the_byte() {
 fn what_is_not_the_same_in_the_directory_stays_with_its_reason() {
     let mosh = imported!(
         "useradd -m -u 2003 -s /bin/bash cem; useradd -m -u 2004 -s /bin/bash dan
-         useradd -m -u 2005 -s /bin/bash eva; useradd -m -u 2006 -s /bin/bash fay"
+         useradd -m -u 2005 -s /bin/bash eva; useradd -m -u 2006 -s /bin/bash fay
+         useradd -m -u 2008 -s /bin/bash ian; useradd -m -u 2009 -s /bin/bash jon; useradd -m -u 2011 -s /bin/bash kim
+         for name in ian jon kim; do echo $name:secret | chpasswd; done"
     );
     mosh.sh(
         "usermod -u 2103 cem; usermod -d /srv/dan dan; useradd -m -u 2007 -s /bin/bash gus; gpasswd -a www-data fay
+         usermod -s /usr/sbin/nologin ian; chage -E 0 jon; usermod -L kim
          echo ' odd:x:2010:2010::/:/bin/sh' >>/etc/passwd",
     )
     .success();
@@ -98,6 +101,9 @@ fn what_is_not_the_same_in_the_directory_stays_with_its_reason() {
         ("account", "gus", "the directory has no login"),
         ("account", "fay", "its primary group fay stays: its member www-data is not in the directory's group"),
         ("account", "odd", "not exactly as passwd(5) says"),
+        ("account", "ian", "it has no shell here, and open in the directory"),
+        ("account", "jon", "it has expired here"),
+        ("account", "kim", "it is locked here"),
         // deploy is of the system and stays.
         ("group", "web", "it is the primary group of deploy, which stays"),
     ] {

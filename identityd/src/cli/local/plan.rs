@@ -1,7 +1,9 @@
 //! What moves and what stays, and why: judged from the files and from what the directory has under their names.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::SystemTime;
 
+use schema::date::Date;
 use schema::id::is_usable;
 use schema::name::LoginName;
 use schema::record::{Group, Login, Status};
@@ -170,7 +172,31 @@ impl Judging<'_> {
                 login.home
             ));
         }
-        Ok(())
+        // Somebody closed it on this server: whether that was meant for the whole fleet, its name says.
+        match self.closed_here(name, login).filter(|_| self.names.is_empty()) {
+            Some(how) => Err(format!(
+                "{how} here, and open in the directory. Close it there as well, or name it to move it all the same"
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// How an account is closed by this server's files that is open in the directory.
+    fn closed_here(&self, name: &str, login: &Login) -> Option<&'static str> {
+        if login.status != Status::Active {
+            return None;
+        }
+        let field = |sort: Sort, at: usize| self.file(sort)?.fields(name).ok()??.into_iter().nth(at);
+        let closed = |shell: &str| shell.ends_with("/nologin") || shell.ends_with("/false");
+        if field(Sort::Shadow, 1).is_some_and(|password| password.starts_with("!$")) {
+            return Some("it is locked");
+        }
+        let expires = field(Sort::Shadow, 7).and_then(|day| number(&day));
+        if login.aging.expires.is_none() && expires.is_some_and(|day| day <= Date::of(SystemTime::now()).days()) {
+            return Some("it has expired");
+        }
+        let shell = field(Sort::Passwd, 6).unwrap_or_default();
+        (closed(&shell) && !closed(login.shell.as_str())).then_some("it has no shell")
     }
 
     fn login(&self, name: &str) -> Result<&Login, String> {
