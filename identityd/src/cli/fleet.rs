@@ -56,9 +56,6 @@ fn show(output: &Output) -> Result<Exit, CliError> {
         if let Some(why) = &fleet.incomplete {
             list.push_str(&format!("\nNot all hosts: {}\n", printable(why)));
         }
-        if let Some(note) = &fleet.note {
-            list.push_str(&format!("\nNote: {}\n", printable(note)));
-        }
         list
     })?;
     Ok(Exit::Ok)

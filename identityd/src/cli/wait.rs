@@ -54,8 +54,6 @@ struct State {
     silent: Vec<HostName>,
     /// The last question failed: why.
     failure: Option<String>,
-    /// Who else may not have been waited for.
-    note: Option<String>,
 }
 
 #[derive(Debug, PartialEq, Eq, serde::Serialize)]
@@ -89,7 +87,6 @@ impl State {
         state.missing.extend(wanted.into_iter().map(Missing::unheard));
         // Nobody knows who else there is.
         state.failure = fleet.incomplete.clone().filter(|_| args.all);
-        state.note = fleet.note.clone().filter(|_| args.all);
         state
     }
 
@@ -100,7 +97,7 @@ impl State {
     fn json(&self, generation: Generation, took: Duration) -> Value {
         json!({
             "generation": generation, "reached": self.reached(), "hosts": self.have, "missing": self.missing, "silent": self.silent,
-            "took_ms": took.as_millis(), "error": self.failure, "note": self.note,
+            "took_ms": took.as_millis(), "error": self.failure,
         })
     }
 }
@@ -182,9 +179,6 @@ fn tell(output: &Output, generation: Generation, state: &State, took: Duration) 
             "identityctl: note: not waited for, since they have not reported lately: {} (identityctl fleet forget HOST, or --registered)",
             names.join(", ")
         );
-    }
-    if let Some(note) = &state.note {
-        eprintln!("identityctl: note: {}", printable(note));
     }
     let json = state.json(generation, took);
     if state.reached() {

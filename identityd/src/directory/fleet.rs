@@ -118,17 +118,6 @@ pub struct Hosts {
     pub reported: Vec<Reported>,
     /// Why it is not all of them, and what to do; `None`: it is.
     pub incomplete: Option<String>,
-    /// Servers that may have others, and do not answer.
-    pub silent: Vec<Silent>,
-}
-
-/// A server that does not answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Silent {
-    /// Which, and why.
-    pub reason: String,
-    /// For how long, as far as this host knows.
-    pub time: Duration,
 }
 
 impl From<Vec<Reported>> for Hosts {

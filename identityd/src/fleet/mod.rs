@@ -83,9 +83,8 @@ impl Host {
             own.generation = directory.common(own.generation, &own.cursor).await?;
             Ok((newest, reported, Some(own)))
         });
-        let (newest, mut reported, own) = asked.await.map_err(|error| error.to_string())?;
-        let silent = std::mem::take(&mut reported.silent);
-        Ok(Fleet::new(newest, reported, own).without(&silent, pace::moved(self.config().fleet.heartbeat.0)))
+        let (newest, reported, own) = asked.await.map_err(|error| error.to_string())?;
+        Ok(Fleet::new(newest, reported, own))
     }
 
     /// Looks for changes of the directory now, and waits until this one is published here, as the number that a write returned.

@@ -7,10 +7,6 @@ use tokio::time::Instant;
 
 /// At most one report in this time.
 pub(super) const LEAST: Duration = Duration::from_secs(1);
-/// For a report that is on its way, or that did not get through and goes out again.
-const SLACK: Duration = Duration::from_secs(10);
-/// At most, a heartbeat is later by this.
-const LATEST: f64 = 1.2;
 
 /// When the next report is due.
 #[derive(Debug)]
@@ -29,7 +25,7 @@ impl Pace {
     /// that a thousand hosts that were started together do not stay together.
     pub(super) fn due(&self, news: bool, jitter: f64, now: Instant) -> Instant {
         let Some(last) = self.last else { return now };
-        let spread = |length: Duration| length.mul_f64(LATEST - 0.4 + 0.4 * jitter.clamp(0.0, 1.0));
+        let spread = |length: Duration| length.mul_f64(0.8 + 0.4 * jitter.clamp(0.0, 1.0));
         let pause = match (news, self.failed) {
             (true, false) => LEAST,
             (_, true) => spread(LEAST * 2),
@@ -43,11 +39,6 @@ impl Pace {
         self.last = Some(now);
         self.failed = !through;
     }
-}
-
-/// A server of the directory that has been away for so long has no host's newest report any more: each one that reaches another server has reported there.
-pub(super) fn moved(heartbeat: Duration) -> Duration {
-    heartbeat.mul_f64(LATEST) + SLACK
 }
 
 #[cfg(test)]
@@ -103,15 +94,5 @@ mod tests {
         pace.sent(false, start);
         assert_eq!(pace.due(true, 0.5, start), start + LEAST * 2);
         assert_eq!(pace.due(false, 0.5, start), start + LEAST * 2);
-    }
-
-    #[test]
-    fn who_reported_to_a_server_that_is_gone_has_reported_to_another_one_after_the_longest_pause() {
-        let mut pace = Pace::new(HEARTBEAT);
-        let start = Instant::now();
-        pace.sent(true, start);
-        let heartbeat = pace.due(false, 1.0, start);
-        pace.sent(false, heartbeat);
-        assert!(pace.due(false, 1.0, heartbeat) < start + moved(HEARTBEAT));
     }
 }

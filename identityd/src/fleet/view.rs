@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use schema::record::Generation;
 
-use crate::directory::fleet::{HostName, HostReport, Hosts, Reported, Silent};
+use crate::directory::fleet::{HostName, HostReport, Hosts, Reported};
 
 /// All hosts.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -17,9 +17,6 @@ pub struct Fleet {
     /// Why it is not all of them, and what to do; null: it is.
     #[serde(default)]
     pub incomplete: Option<String>,
-    /// What else is to be known of it.
-    #[serde(default)]
-    pub note: Option<String>,
 }
 
 /// One host.
@@ -55,35 +52,9 @@ impl Fleet {
         if let Some(own) = own {
             hosts.insert(own.host.clone(), line(own, Duration::ZERO, true, newest));
         }
-        Self { newest, hosts: hosts.into_values().collect(), incomplete: listed.incomplete, note: None }
+        Self { newest, hosts: hosts.into_values().collect(), incomplete: listed.incomplete }
     }
 
-    /// Servers of the directory that do not answer may have lines that no other one has. After the time `moved` each host that reaches another server has reported there; one that does not can be
-    /// seen by nobody, and is not waited for.
-    #[must_use]
-    pub fn without(mut self, silent: &[Silent], moved: Duration) -> Self {
-        for Silent { reason, time } in silent {
-            let (place, text) = if *time < moved {
-                let rest = (moved - *time).as_secs() + 1;
-                let text = format!(
-                    "a server does not answer, and who reported to it alone is on this list in {rest} s at the latest ({reason})"
-                );
-                (&mut self.incomplete, text)
-            } else {
-                (
-                    &mut self.note,
-                    format!(
-                        "a server does not answer; who reaches no other one is not on this list, and not waited for ({reason})"
-                    ),
-                )
-            };
-            *place = Some(place.take().map_or_else(|| text.clone(), |before| format!("{before}; {text}")));
-        }
-        self
-    }
-}
-
-impl Fleet {
     /// As it goes over the socket.
     ///
     /// # Errors
@@ -148,20 +119,6 @@ mod tests {
         let fleet = Fleet::new(Generation(8), vec![other].into(), Some(report("web1", 9)));
         assert_eq!(fleet.newest, Generation(8));
         assert!(fleet.hosts.iter().all(|line| line.behind == 0), "{fleet:?}");
-    }
-
-    #[test]
-    fn a_server_that_is_away_is_waited_for_until_its_hosts_have_reported_elsewhere() {
-        let silent = |time| Silent { reason: "ldap2 is away".into(), time: Duration::from_secs(time) };
-        let of = |silent: &[Silent]| {
-            Fleet::new(Generation(8), Hosts::default(), None).without(silent, Duration::from_secs(40))
-        };
-        assert_eq!((of(&[]).incomplete, of(&[]).note), (None, None));
-        let incomplete = of(&[silent(39)]).incomplete.unwrap();
-        assert!(incomplete.contains("in 2 s") && incomplete.contains("ldap2 is away"), "{incomplete}");
-        let both = of(&[silent(3), silent(40)]);
-        assert!(both.incomplete.is_some() && both.note.is_some(), "{both:?}");
-        assert_eq!(of(&[silent(40)]).incomplete, None);
     }
 
     #[test]

@@ -11,7 +11,7 @@ pub struct WaitArgs {
     /// The generation that a change printed; `-`: read it from standard input, alone or in the JSON of a change. Without this: all that is committed now.
     #[arg(long, short, value_name = "NUMBER")]
     pub generation: Option<String>,
-    /// Wait for every host that has reported lately.
+    /// Wait for every host that has reported lately. With several LDAP servers each of them has to answer: hosts may report to one alone.
     #[arg(long, conflicts_with = "hosts")]
     pub all: bool,
     /// Wait for these hosts, separated by commas, whether they have reported lately or not.

@@ -1,6 +1,6 @@
 //! What is asked of all servers at once, since each may know something that the others do not.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tokio::task::JoinSet;
@@ -10,7 +10,6 @@ use super::client::{Client, Found, LdapFailure, Search};
 use super::pool::{ATTEMPT, Pool};
 use super::position::Position;
 use crate::directory::DirectoryError;
-use crate::directory::fleet::Silent;
 
 impl Pool {
     /// What is committed: the newest change of each provider that any server knows of. All that are up are asked at once; at least one answers.
@@ -82,11 +81,22 @@ impl Pool {
     }
 
     /// The servers that do not answer, and why; without these.
-    pub(super) fn who_is_silent(&self, without: &BTreeSet<usize>) -> Vec<Silent> {
-        let silent = |(server, time, reason): (usize, _, String)| {
-            let url = self.url(server);
-            Silent { reason: if reason.contains(url) { reason } else { format!("{url}: {reason}") }, time }
-        };
-        self.order.down().into_iter().filter(|(server, ..)| !without.contains(server)).map(silent).collect()
+    pub(super) fn who_is_silent(&self, without: &BTreeSet<usize>) -> Vec<String> {
+        let down = self.order.down().into_iter().filter(|(server, _)| !without.contains(server));
+        down.map(|(server, reason)| self.named(server, reason)).collect()
+    }
+
+    /// Every server but these, and why it was not heard.
+    pub(super) fn unheard(&self, heard: &BTreeSet<usize>) -> Vec<String> {
+        let down: BTreeMap<usize, String> = self.order.down().into_iter().collect();
+        // It came back after the others had been asked.
+        let reason = |server: &usize| down.get(server).cloned().unwrap_or_else(|| "is only just back".into());
+        let unheard = (0..self.endpoints.len()).filter(|server| !heard.contains(server));
+        unheard.map(|server| self.named(server, reason(&server))).collect()
+    }
+
+    fn named(&self, server: usize, reason: String) -> String {
+        let url = self.url(server);
+        if reason.contains(url) { reason } else { format!("{url}: {reason}") }
     }
 }

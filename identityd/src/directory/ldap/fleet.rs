@@ -28,7 +28,7 @@ const CLOCKS: Duration = Duration::from_secs(60);
 pub(super) struct Reporting {
     /// The connection that reports go over: a new one for each would cost a bind, and TLS.
     connection: Mutex<Option<Client>>,
-    /// Servers that have no list of hosts. While one of them does not answer nobody is missing.
+    /// Servers that have no list of hosts: while one of them does not answer nobody is missing.
     without: Mutex<BTreeSet<usize>>,
 }
 
@@ -88,10 +88,13 @@ impl LdapDirectory {
         let committed = if self.feed.position().is_some() { Some(self.pool.committed().await?) } else { None };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let mut hosts = BTreeMap::<HostName, Vec<Reported>>::new();
-        let (mut lists, mut incomplete) = (0, Vec::new());
+        let (mut lists, mut incomplete, mut heard) = (0, Vec::new(), BTreeSet::new());
         let mut without = self.reporting.without.lock().await;
         for (server, answer) in answers {
             let url = self.pool.url(server);
+            if !matches!(&answer, Err(failure) if failure.is_away()) {
+                heard.insert(server);
+            }
             match answer {
                 // The base lies elsewhere: as for 32, this one does not have the list.
                 Ok(found) if found.entries.is_empty() && !found.references.is_empty() => drop(without.insert(server)),
@@ -113,19 +116,26 @@ impl LdapDirectory {
                 Err(failure) => incomplete.push(format!("{url} does not give its list: {failure}")),
             }
         }
-        let mut silent = self.pool.who_is_silent(&without);
+        heard.extend(&*without);
+        let mut silent = self.pool.unheard(&heard);
         if lists == 0 {
-            return Err(match incomplete.pop().or_else(|| silent.pop().map(|silent| silent.reason)) {
+            return Err(match incomplete.pop().or_else(|| silent.pop()) {
                 Some(reason) => self.pool.unavailable(reason),
                 None => DirectoryError::Refused(format!(
                     "no server has {base}, or identityd may not see it: load schema/ldap/fleet.ldif (schema/ldap/README.md)"
                 )),
             });
         }
+        if !silent.is_empty() {
+            // Not even after a while: those that it is not silent for go on reporting to it alone.
+            incomplete.push(format!(
+                "a server does not answer, and hosts may report to it alone ({}): mend it; if it is gone for good, take it out of [directory] servers on every host; or wait for hosts by name (wait --hosts)",
+                silent.join("; ")
+            ));
+        }
         Ok(Hosts {
             reported: hosts.into_values().filter_map(newest).collect(),
             incomplete: (!incomplete.is_empty()).then(|| incomplete.join("; ")),
-            silent,
         })
     }
 
@@ -151,10 +161,9 @@ impl LdapDirectory {
         let silent = self.pool.who_is_silent(&*self.reporting.without.lock().await).into_iter().next();
         match (silent, removed) {
             (Some(silent), true) => Err(self.pool.unavailable(format!(
-                "{host} is off the list of each server that answers, and one that does not may have it as well: {}; run this again when it does",
-                silent.reason
+                "{host} is off the list of each server that answers, and one that does not may have it as well: {silent}; run this again when it does"
             ))),
-            (Some(silent), false) => Err(self.pool.unavailable(silent.reason)),
+            (Some(silent), false) => Err(self.pool.unavailable(silent)),
             (None, false) if !known => Err(self.pool.unavailable(closed)),
             (None, removed) => Ok(removed),
         }

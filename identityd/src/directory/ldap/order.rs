@@ -25,7 +25,6 @@ struct State {
 #[derive(Debug, Clone)]
 struct Down {
     reason: String,
-    since: Instant,
     pause: Duration,
     again: Instant,
 }
@@ -70,11 +69,10 @@ impl Order {
             let before = state.down.take();
             let news = before.as_ref().is_none_or(|down| down.reason != reason);
             let now = Instant::now();
-            let since = before.as_ref().map_or(now, |down| down.since);
             let pause = before.map_or(FIRST_PAUSE, |down| (down.pause * 2).min(LONGEST_PAUSE));
             let jitter =
                 if pause < LONGEST_PAUSE { Duration::ZERO } else { pause.mul_f64(rand::random_range(0.0..0.2)) };
-            state.down = Some(Down { reason: reason.into(), since, pause, again: now + pause + jitter });
+            state.down = Some(Down { reason: reason.into(), pause, again: now + pause + jitter });
             news
         })
         .unwrap_or(false)
@@ -90,12 +88,9 @@ impl Order {
         self.state(server, |state| state.read_only = Some(Instant::now()));
     }
 
-    /// Those that do not answer, for how long, and why.
-    pub(super) fn down(&self) -> Vec<(usize, Duration, String)> {
-        let silent = |server: usize| {
-            let down = self.state(server, |state| state.down.clone()).flatten()?;
-            Some((server, down.since.elapsed(), down.reason))
-        };
+    /// Those that do not answer, and why.
+    pub(super) fn down(&self) -> Vec<(usize, String)> {
+        let silent = |server: usize| Some((server, self.state(server, |state| state.down.clone()).flatten()?.reason));
         (0..self.0.len()).filter_map(silent).collect()
     }
 
@@ -144,8 +139,7 @@ mod tests {
         order.failed(0, "gone");
         order.failed(1, "gone");
         assert_eq!(order.candidates(), [0, 1]);
-        let down: Vec<_> = order.down().into_iter().map(|(server, _, reason)| (server, reason)).collect();
-        assert_eq!(down, [(0, "gone".to_owned()), (1, "gone".to_owned())]);
+        assert_eq!(order.down(), [(0, "gone".to_owned()), (1, "gone".to_owned())]);
     }
 
     #[test]

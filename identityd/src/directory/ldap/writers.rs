@@ -50,7 +50,7 @@ impl Writers<'_> {
             left = untried(self.pool.order.candidates());
         }
         if left.is_empty() {
-            let silent = self.pool.who_is_silent(&BTreeSet::new()).into_iter().map(|silent| silent.reason);
+            let silent = self.pool.who_is_silent(&BTreeSet::new());
             let reasons: Vec<String> = self.told.drain(..).chain(silent).collect();
             return Err(self.pool.unavailable(format!("no server takes the change: {}", reasons.join("; "))));
         }
