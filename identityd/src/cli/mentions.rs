@@ -5,6 +5,8 @@ use std::path::Path;
 
 use serde::Serialize;
 
+const NO_PASSWORD: &str = "has an empty password in /etc/shadow, so that it may need none here";
+
 /// A name, and where it stands.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub(super) struct Mention {
@@ -19,6 +21,11 @@ impl Mention {
     /// Whether it is about a local group of this name.
     pub(super) fn is_member_of(&self, group: &str) -> bool {
         self.what == membership(group)
+    }
+
+    /// Whether whoever has the name may enter without a password.
+    pub(super) fn is_open(&self) -> bool {
+        self.what == NO_PASSWORD
     }
 
     fn new(name: &str, what: impl Into<String>) -> Self {
@@ -61,15 +68,19 @@ fn membership(group: &str) -> String {
     format!("is a member of the local group {group} (/etc/group)")
 }
 
-/// The names in shadow(5) that have a password. Without an account in passwd(5) pam_unix takes it for the login that NSS knows under that name.
+/// The names in shadow(5) that have a password, or need none. Without an account in passwd(5) pam_unix takes it for the login that NSS knows under that name.
 pub(super) fn passwords(shadow: &str) -> Vec<Mention> {
     let lines = shadow.lines().filter_map(|line| {
         let mut fields = line.split(':');
         Some((fields.next()?, fields.next()?))
     });
-    let usable = lines.filter(|(_, hash)| !hash.is_empty() && !hash.starts_with(['!', '*']));
+    let usable = lines.filter(|(_, hash)| !hash.starts_with(['!', '*']));
     usable
-        .map(|(name, _)| Mention::new(name, "has a password of its own in /etc/shadow, which opens it here"))
+        .map(|(name, hash)| match hash {
+            // pam_unix with nullok, as Debian has it.
+            "" => Mention::new(name, NO_PASSWORD),
+            _ => Mention::new(name, "has a password of its own in /etc/shadow, which opens it here"),
+        })
         .collect()
 }
 
@@ -190,7 +201,9 @@ mod tests {
         assert_eq!(names(&members("sudo:x:27:ana,ben\nweb:x:3000:\n+:::eva\n")), ["ana", "ben"]);
         assert_eq!(names(&list("/etc/cron.allow", "ana\n\n# eva\n ben \n")), ["ana", "ben"]);
         assert_eq!(names(&subordinate("/etc/subuid", "ana:100000:65536\n")), ["ana"]);
-        assert_eq!(names(&passwords("root:*:1::::::\nana:$y$x:1::::::\nben:!$y$x:1::::::\neva::1::::::\n")), ["ana"]);
+        let found = passwords("root:*:1::::::\nana:$y$x:1::::::\nben:!$y$x:1::::::\neva::1::::::\n");
+        assert_eq!(names(&found), ["ana", "eva"]);
+        assert!(!found[0].is_open() && found[1].is_open(), "{found:?}");
     }
 
     #[test]

@@ -15,15 +15,15 @@ pub(super) fn check(mentions: &[Mention], passwd: &str, is_login: impl Fn(&str) 
         places.entry(&mention.name).or_default().insert(&mention.what);
     }
     places.retain(|name, _| is_login(name));
-    let warning = |(name, places): (&str, BTreeSet<&str>)| {
+    let finding = |(name, places): (&str, BTreeSet<&str>)| {
         let places: Vec<_> = places.into_iter().collect();
-        Finding::warning(
-            CHECK,
-            format!("the directory's login {name} {}", places.join("; ")),
-            format!("is it not the {name} that was meant, take the name out there"),
-        )
+        let what = format!("the directory's login {name} {}", places.join("; "));
+        if mentions.iter().any(|mention| mention.name == name && mention.is_open()) {
+            return Finding::error(CHECK, what, "take its line out of /etc/shadow: its account is gone");
+        }
+        Finding::warning(CHECK, what, format!("is it not the {name} that was meant, take the name out there"))
     };
-    let findings: Vec<_> = places.into_iter().map(warning).collect();
+    let findings: Vec<_> = places.into_iter().map(finding).collect();
     if findings.is_empty() {
         return vec![Finding::ok(CHECK, "no login of the directory has the name of something of this server's own")];
     }
@@ -34,7 +34,7 @@ pub(super) fn check(mentions: &[Mention], passwd: &str, is_login: impl Fn(&str) 
 mod tests {
     use super::super::{Severity, worst};
     use super::*;
-    use crate::cli::mentions::{members, sudoers};
+    use crate::cli::mentions::{members, passwords, sudoers};
 
     #[test]
     fn a_name_of_the_directory_in_a_local_group_or_in_sudoers_is_a_warning() {
@@ -48,5 +48,8 @@ mod tests {
                 || findings[0].what.contains("/etc/group")
         );
         assert_eq!(worst(&check(&mentions, "ana:::\nloc:::\n", |name| name != "gone")), Severity::Ok);
+        let left = passwords("ana:$y$x:1::::::\neva::1::::::\n");
+        let severity = |login: &str| worst(&check(&left, "", |name| name == login));
+        assert_eq!((severity("ana"), severity("eva")), (Severity::Warning, Severity::Error));
     }
 }
