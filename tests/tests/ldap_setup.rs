@@ -123,7 +123,8 @@ fn the_steps_of_the_readme_make_two_providers_out_of_debians_slapd() {
     let stored = |mosh: &Mosh| mosh.sh("slapcat -n 1 -F /etc/ldap/slapd.d -a '(uid=ana)'").stdout;
     first.wait_until("a hash has come over", SOON, |mosh| stored(mosh).contains("userPassword:: "));
     for mosh in [&first, &second] {
-        mosh.identityctl(["doctor"]);
+        let doctor = mosh.identityctl(["doctor"]);
+        assert!(doctor.stdout.lines().any(|line| line.starts_with("ok") && line.contains("is whole")), "{doctor}");
         mosh.identityctl(["directory", "check"]).success();
         // The account that reads all writes nothing; and without TLS nobody binds.
         let bind = "-D cn=replicator,ou=services,dc=example,dc=org -y /root/ldap/replicator.password";

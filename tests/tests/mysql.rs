@@ -70,7 +70,7 @@ fn a_slow_count_of_the_logins_is_no_server_that_is_down() {
     mosh.use_mariadb(&[db.socket()], "");
     mosh.daemon().start();
     let counted = "SELECT count(*) FROM mysql.general_log WHERE command_type = 'Execute' AND argument LIKE '%count(*) FROM unix_group%'";
-    mosh.wait_until("they are being counted", SOON, |_| db.sql(counted) == "1");
+    mosh.wait_until("they are being counted", SOON, |_| db.sql(counted) != "0");
     mosh.wait_until("the reading has failed", SOON, |mosh| mosh.journal().contains("could not be read as a whole"));
     db.go_on("UNLOCK TABLES;");
     mosh.wait_until("the next one has not", Duration::from_secs(30), |mosh| gecos(mosh, "ana") == "Ana");
@@ -392,12 +392,14 @@ fn who_has_seen_a_number_has_seen_all_below() {
             "seen=0; readings=0; ended=no; until test $ended = yes; do
                  test -e /tmp/done && ended=yes
                  rows=$(mariadb --no-defaults --socket={socket} -N identity -e \"SELECT generation FROM \\`change\\` WHERE generation > $seen ORDER BY 1\")
+                 touch /tmp/looked
                  test -z \"$rows\" || readings=$((readings + 1))
                  for row in $rows; do test $row = $((seen + 1)) || echo \"hole before $row\"; seen=$row; done
              done; echo $readings $seen"
         ),
     );
     let read = mosh.call(["sh", "/tmp/reader.sh"]).spawn();
+    mosh.wait_until("it reads", SOON, |mosh| mosh.exists("/tmp/looked"));
     mosh.sh("for n in 1 2 3 4 5 6 7 8; do sh /tmp/writer.sh $n & done; wait; touch /tmp/done").success();
     let mut read = read;
     let read = read.finish(SOON).success();
