@@ -136,7 +136,8 @@ impl Host {
 
     /// Keeps what a successful verification has shown, in the background.
     pub(super) fn remember(self: &Arc<Self>, login: &Login, seen: Seen) {
-        if self.offline_days() == 0 {
+        // A directory that lacks changes may let in with a password of before.
+        if self.offline_days() == 0 || self.cache().source().not_followed().is_some() {
             return;
         }
         let (host, login) = (Arc::clone(self), login.clone());

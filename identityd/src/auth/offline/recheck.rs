@@ -34,7 +34,9 @@ impl Verifiers {
                 self.wake.notified().await;
                 continue;
             };
-            let mut failed = false;
+            // While changes do not come, who answers may lack some that have come here (a replica after its primary was lost): nothing of it is kept, and what is suspect stays so.
+            let mut failed = self.source.not_followed().is_some();
+            let names = if failed { Vec::new() } else { names };
             for name in &names {
                 match self.recheck(name, &kept).await {
                     Ok(()) => {}
