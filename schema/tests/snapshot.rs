@@ -369,6 +369,10 @@ impl Model {
         match step.clone() {
             Step::Login { uid, name: n, gids } => {
                 self.logins.retain(|_, login| login.0 != name(n));
+                let mut gids = gids;
+                // As they are written: the primary group first, the others ascending and each once.
+                gids[1..].sort_unstable();
+                gids.dedup();
                 self.logins.insert(uid, (name(n), gids));
                 Change::Login(self.login(uid))
             }
