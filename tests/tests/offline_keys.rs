@@ -272,6 +272,10 @@ fn groups_of_access_are_judged_by_what_is_kept() {
     take_away(&mosh);
     sshd.ssh("ana", HERS, "true").success();
     sshd.sftp("web", KEY, "ls").exit(255);
+    // With the gid of a local group it permits nothing, and still denies.
+    mosh.sh("gid=$(getent group staff2 | cut -d: -f3) && echo here:x:$gid: >>/etc/group").success();
+    restart(&mosh);
+    sshd.ssh("ana", HERS, "true").exit(255);
     sed("deny_groups = [\"staff2\"]");
     restart(&mosh);
     sshd.ssh("ana", HERS, "true").exit(255);

@@ -14,6 +14,7 @@ use super::Host;
 use super::pam::{OPENING_ACCOUNT, WAIT, today, unavailable, verdict};
 use crate::cache::{Answer, Patience};
 use crate::directory::Kind;
+use crate::local::Local;
 use crate::policy::{self, Case, Decision};
 
 impl Host {
@@ -107,7 +108,7 @@ impl Host {
         {
             match self.cache().group_by_name(name, WAIT).await {
                 Answer::Found(group) if gids.contains(&group.group.gid) => {
-                    if denies || of_here.group_of_gid(group.group.gid.raw()).is_none() {
+                    if counts(denies, group.group.gid, &of_here) {
                         member.push(name.clone());
                     }
                 }
@@ -120,10 +121,31 @@ impl Host {
                 Answer::Unknown(reason) => {
                     let facts = self.offline.facts(&login.name, self.offline_days());
                     let Some(groups) = facts.and_then(|facts| facts.groups.clone()) else { return Err(reason) };
-                    member.extend(groups.into_iter().filter(|group| group == name));
+                    let is_it = |(gid, group): &(GroupId, GroupName)| group == name && counts(denies, *gid, &of_here);
+                    if groups.iter().any(is_it) {
+                        member.push(name.clone());
+                    }
                 }
             }
         }
         Ok(member)
+    }
+}
+
+/// Whether a group of the directory counts for `[access]`. One with the gid of a local group permits nothing: what the local group has is not the directory's to give.
+fn counts(denies: bool, gid: GroupId, of_here: &Local) -> bool {
+    denies || of_here.group_of_gid(gid.raw()).is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_with_a_local_gid_denies_and_does_not_permit() {
+        let of_here = Local::default().with_accounts("", "adm:x:4:\nhere:x:3000:\n");
+        let (theirs, ours) = (GroupId::try_from(3001).unwrap(), GroupId::try_from(3000).unwrap());
+        assert!(counts(false, theirs, &of_here) && counts(true, theirs, &of_here));
+        assert!(!counts(false, ours, &of_here) && counts(true, ours, &of_here));
     }
 }

@@ -27,8 +27,13 @@ async fn keep(offline: &Verifiers, days: u32) {
     let folder = Path::new(STATE_DIR);
     if days == 0 {
         // Off means that nothing is kept.
-        if let Err(error) = offline.close(folder).await {
-            tracing::error!(%error, "what this host kept for the time when the directory is away is still there");
+        match offline.close(folder).await {
+            Ok(true) => tracing::info!("[auth] offline_days is 0: what this host kept of logins has been removed"),
+            Ok(false) => {}
+            Err(error) => tracing::error!(
+                %error,
+                "[auth] offline_days is 0, and what this host kept of logins is still there; remove it, or reload to try again"
+            ),
         }
     } else if let Err(error) = offline.open(folder).await {
         tracing::error!(%error, "nobody can log in while the directory is away");
@@ -39,14 +44,11 @@ impl Host {
     /// Acts on `[auth] offline_days` at a reload.
     pub(super) async fn keep_offline(&self) {
         let days = self.offline_days();
-        if self.offline.is_open() == (days > 0) {
+        if days > 0 && self.offline.is_open() {
             return;
         }
-        let known = self.offline.count().logins;
         keep(&self.offline, days).await;
-        if days == 0 {
-            tracing::info!(known, "[auth] offline_days is 0: what this host kept of logins has been removed");
-        } else if self.offline.is_open() {
+        if self.offline.is_open() {
             // Of an earlier life, if anything: nobody has compared it with the changes since.
             self.offline.doubt().await;
             tracing::info!(days, "[auth] offline_days: what is needed while the directory is away is kept from now on");
@@ -61,10 +63,10 @@ impl Host {
             return;
         }
         if self.offline.entered(login) {
-            let (host, name) = (Arc::clone(self), login.name.clone());
+            let (host, login) = (Arc::clone(self), login.clone());
             tokio::spawn(async move {
-                if let Some(groups) = host.groups_of(&name).await {
-                    host.offline.learn(name, groups);
+                if let Some(groups) = host.groups_of(&login.name).await {
+                    host.offline.learn(&login, groups);
                 }
             });
         }
@@ -76,7 +78,7 @@ impl Host {
         let mut names = Some(Vec::new());
         for gid in gids.iter() {
             match self.cache().group_by_gid(*gid, WAIT).await {
-                Answer::Found(found) => names.iter_mut().for_each(|names| names.push(found.group.name.clone())),
+                Answer::Found(found) => names.iter_mut().for_each(|names| names.push((*gid, found.group.name.clone()))),
                 Answer::Absent if !self.cache().source().quarantine().holds_gid(gid.raw()) => {}
                 // Whether [access] names it cannot be told.
                 Answer::Absent | Answer::Unknown(_) => names = None,

@@ -36,8 +36,8 @@ pub struct Seen {
 pub struct Groups {
     /// All of them, the primary first.
     pub gids: Vec<GroupId>,
-    /// Their names; `None`: some are not known.
-    pub names: Option<Vec<GroupName>>,
+    /// Their names, each with its gid; `None`: some are not known.
+    pub names: Option<Vec<(GroupId, GroupName)>>,
 }
 
 impl Verifiers {
@@ -51,14 +51,11 @@ impl Verifiers {
             return false;
         }
         let Some(record) = state.records.get(&login.name).filter(|record| !record.suspect) else { return true };
-        if record.facts.login != *login {
+        if record.facts.login != *login || record.facts.groups.is_none() {
             return true;
         }
         if now().saturating_sub(record.known) < RENEWED {
             return false;
-        }
-        if record.facts.groups.is_none() {
-            return true;
         }
         state.records.renew(&login.name);
         state.dirty.insert(login.name.clone());
@@ -67,13 +64,20 @@ impl Verifiers {
     }
 
     /// Has the rest asked of the directory itself: what the cache has may be older than a change that is being received.
-    pub fn learn(&self, name: LoginName, groups: Groups) {
+    pub fn learn(&self, login: &Login, groups: Groups) {
         let mut state = self.state();
+        // Where the names of its groups are as unknown as before, a job of cron is not to ask and write each minute.
+        let is_known = |record: &Record| {
+            !record.suspect && record.facts.login == *login && now().saturating_sub(record.known) < RENEWED
+        };
+        if groups.names.is_none() && state.records.get(&login.name).is_some_and(is_known) {
+            return;
+        }
         // Who waits has not been found in the directory yet, or is one of the records.
         if state.kept.is_none() || state.queue.len() >= MOST + state.records.len() {
             return;
         }
-        state.queue.insert(name, Some(groups));
+        state.queue.insert(login.name.clone(), Some(groups));
         self.wake.notify_one();
     }
 
@@ -110,6 +114,9 @@ impl Verifiers {
             state.attempts.remove(&name);
             let learned = state.records.get(&name).map(|record| Arc::clone(&record.facts));
             let facts = match learned.filter(|facts| facts.login == login && facts.gids == groups.gids) {
+                Some(facts) if facts.groups.is_none() => {
+                    Arc::new(Facts { groups: groups.names, ..Facts::clone(&facts) })
+                }
                 Some(facts) => facts,
                 None => {
                     state.queue.insert(name.clone(), Some(groups.clone()));

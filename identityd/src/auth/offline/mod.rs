@@ -145,23 +145,25 @@ impl Verifiers {
 
     /// Forgets everybody and removes the files, the key too: what a copy of the records says is worth nothing then.
     ///
+    /// Whether there was any.
+    ///
     /// # Errors
-    /// A file is still there.
-    pub async fn close(&self, folder: &Path) -> Result<(), OfflineError> {
+    /// A file is still there: the first one. The others are gone.
+    pub async fn close(&self, folder: &Path) -> Result<bool, OfflineError> {
         let was = std::mem::take(&mut *self.state());
         if let Some(kept) = was.kept {
             kept.store.close().await;
         }
+        let mut result = Ok(false);
         for file in [RECORDS_FILE, JOURNAL_FILE, KEY_FILE] {
             let path = folder.join(file);
-            match std::fs::remove_file(&path) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(key::unusable(&path, format!("it cannot be removed: {error}")));
-                }
-                _ => {}
-            }
+            result = match std::fs::remove_file(&path) {
+                Ok(()) => result.map(|_| true),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => result,
+                Err(error) => result.and_then(|_| Err(key::unusable(&path, format!("it cannot be removed: {error}")))),
+            };
         }
-        Ok(())
+        result
     }
 
     /// How many logins could enter while the directory is away.
@@ -246,9 +248,20 @@ impl Verifiers {
         pool.run(move || kept.key.verifier(password.expose(), &salt)).await
     }
 
-    /// Writes what has to be written, as it is by then.
-    async fn save(&self, kept: &Arc<Kept>) {
-        kept.store.save(|| self.state().take_dirty(kept)).await;
+    /// Writes what has to be written, as it is by then. Whether that worked: if not, [`Verifiers::watch`] tries again.
+    async fn save(&self, kept: &Arc<Kept>) -> bool {
+        let Err(names) = kept.store.save(|| self.state().take_dirty(kept)).await else { return true };
+        self.still_dirty(kept, names);
+        false
+    }
+
+    /// What could not be written has to be written yet.
+    fn still_dirty(&self, kept: &Arc<Kept>, names: Vec<LoginName>) {
+        let mut state = self.state();
+        if state.is(kept) {
+            state.dirty.extend(names);
+            self.wake.notify_one();
+        }
     }
 
     fn kept(&self) -> Option<Arc<Kept>> {
@@ -279,22 +292,27 @@ impl Witness for Verifiers {
             touched
         };
         if !touched.is_empty() {
-            kept.store.suspect(Some(&touched)).await;
+            if !kept.store.suspect(Some(&touched)).await {
+                self.still_dirty(&kept, touched);
+            }
             self.wake.notify_one();
         }
     }
 
     async fn doubt(&self) {
         let Some(kept) = self.kept() else { return };
-        {
+        let names = {
             let mut state = self.state();
             state.doubted = Some(Instant::now());
             let names: Vec<LoginName> = state.records.iter().map(|(name, _)| name.clone()).collect();
-            for name in names {
-                state.doubt(&name);
+            for name in &names {
+                state.doubt(name);
             }
+            names
+        };
+        if !kept.store.suspect(None).await {
+            self.still_dirty(&kept, names);
         }
-        kept.store.suspect(None).await;
         self.wake.notify_one();
     }
 }

@@ -48,8 +48,8 @@ impl Verifiers {
                     Err(_) => failed = true,
                 }
             }
-            self.save(&kept).await;
-            if failed {
+            let written = self.save(&kept).await;
+            if failed || !written {
                 tokio::time::sleep(AGAIN).await;
             }
         }

@@ -18,8 +18,8 @@ pub struct Facts {
     pub login: Login,
     /// All its groups, the primary first.
     pub gids: Vec<GroupId>,
-    /// The names of all of them; `None`: some are not known, so `[access]` cannot be judged by them.
-    pub groups: Option<Vec<GroupName>>,
+    /// The names of all of them, each with its gid; `None`: some are not known, so `[access]` cannot be judged by them.
+    pub groups: Option<Vec<(GroupId, GroupName)>>,
     /// Its keys; `None`: not known yet, or more than are kept.
     pub keys: Option<Vec<SshKey>>,
 }

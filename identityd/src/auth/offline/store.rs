@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use schema::name::LoginName;
 use sqlx::Row;
@@ -10,6 +11,7 @@ use sqlx::sqlite::{
 };
 use zeroize::Zeroizing;
 
+use super::JOURNAL_FILE;
 use super::key::{HostKey, OfflineError, SALT, VERIFIER, private, unusable};
 use super::record::{Facts, Record, Verifier};
 
@@ -27,11 +29,15 @@ CREATE TABLE IF NOT EXISTS record (
     ends     INTEGER
 ) STRICT, WITHOUT ROWID;";
 /// Of these tables. The records of another version go: they come back as people log in.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 
 pub(super) struct Store {
     path: PathBuf,
     pool: SqlitePool,
+    /// The last write failed: it is said once.
+    failing: AtomicBool,
+    /// A change could not be noted in the file, so it was removed: what is known is in memory alone, until the next start.
+    removed: AtomicBool,
 }
 
 impl Store {
@@ -51,7 +57,7 @@ impl Store {
             .synchronous(SqliteSynchronous::Full);
         // One connection: who has it, writes; what is taken from memory after that is newer than what was written before.
         let pool = SqlitePoolOptions::new().max_connections(1).test_before_acquire(false).connect_lazy_with(options);
-        let store = Self { path: path.into(), pool };
+        let store = Self { path: path.into(), pool, failing: AtomicBool::new(false), removed: AtomicBool::new(false) };
         let records = store.load(key).await.map_err(|error| {
             unusable(path, format!("{error}; remove it, then logins are kept again as they are verified online"))
         })?;
@@ -65,6 +71,8 @@ impl Store {
             sqlx::raw_sql(sqlx::AssertSqlSafe(anew)).execute(&self.pool).await?;
         }
         sqlx::raw_sql(TABLES).execute(&self.pool).await?;
+        // What cannot be written is not read either: changes that are received could not be noted in it, and may not have been. Writes nothing.
+        sqlx::raw_sql("BEGIN IMMEDIATE; ROLLBACK").execute(&self.pool).await?;
         let id = key.id();
         let host = sqlx::query("SELECT id FROM host").fetch_optional(&self.pool).await?;
         if host.is_none_or(|row| row.try_get::<Vec<u8>, _>(0).is_ok_and(|found| found != id)) {
@@ -82,8 +90,25 @@ impl Store {
     }
 
     /// Writes what memory has of these logins once it is our turn; `None`: nothing any more. So a later change cannot be overwritten by what was there before it.
-    pub(super) async fn save(&self, rows: impl FnOnce() -> Vec<(LoginName, Option<Record>)> + Send) {
-        self.said(self.write(rows).await);
+    ///
+    /// # Errors
+    /// Those that were to be written, and are not.
+    pub(super) async fn save(
+        &self,
+        rows: impl FnOnce() -> Vec<(LoginName, Option<Record>)> + Send,
+    ) -> Result<(), Vec<LoginName>> {
+        if self.removed.load(Ordering::SeqCst) {
+            drop(rows());
+            return Ok(());
+        }
+        let mut names = Vec::new();
+        let taken = || {
+            let rows = rows();
+            names.extend(rows.iter().map(|(name, _)| name.clone()));
+            rows
+        };
+        let done = self.write(taken).await;
+        if self.said(done) { Ok(()) } else { Err(names) }
     }
 
     async fn write(&self, rows: impl FnOnce() -> Vec<(LoginName, Option<Record>)> + Send) -> Result<(), sqlx::Error> {
@@ -115,8 +140,12 @@ impl Store {
         turn.commit().await
     }
 
-    /// Marks records as not to be used until they have been compared with the directory. `None`: all.
-    pub(super) async fn suspect(&self, names: Option<&[LoginName]>) {
+    /// Marks records as not to be used until they have been compared with the directory. `None`: all. If that cannot be written, the file goes: after a restart nobody is to
+    /// enter by what it says. `false`: it could not be removed either.
+    pub(super) async fn suspect(&self, names: Option<&[LoginName]>) -> bool {
+        if self.removed.load(Ordering::SeqCst) {
+            return true;
+        }
         let done = match names {
             None => sqlx::query("UPDATE record SET suspect = 1").execute(&self.pool).await,
             Some(names) => {
@@ -127,7 +156,27 @@ impl Store {
                     .await
             }
         };
-        self.said(done.map(|_| ()));
+        self.said(done.map(|_| ())) || self.remove().await
+    }
+
+    /// Removes the file, whatever else fails: that needs no space.
+    async fn remove(&self) -> bool {
+        // Nobody is writing.
+        let _turn = self.pool.acquire().await;
+        let mut done = true;
+        for path in [self.path.clone(), self.path.with_file_name(JOURNAL_FILE)] {
+            if let Err(error) = std::fs::remove_file(&path)
+                && error.kind() != std::io::ErrorKind::NotFound
+            {
+                tracing::error!(file = %path.display(), %error, "a change could be noted in it no more, and it cannot be removed: a restart now would believe it; remove it");
+                done = false;
+            }
+        }
+        if done {
+            self.removed.store(true, Ordering::SeqCst);
+            tracing::error!(file = %self.path.display(), "a change could not be noted in it, so it was removed: who has entered this host is known until identityd is restarted, and learned anew after that");
+        }
+        done
     }
 
     /// Waits for who is writing, and closes the file.
@@ -141,11 +190,21 @@ impl Store {
         sqlx::raw_sql(statement).execute(&self.pool).await.unwrap();
     }
 
-    fn said(&self, done: Result<(), sqlx::Error>) {
+    /// Whether it worked. A failure is said when it begins and when it ends.
+    fn said(&self, done: Result<(), sqlx::Error>) -> bool {
         match done {
-            Ok(()) | Err(sqlx::Error::PoolClosed) => {}
+            Err(sqlx::Error::PoolClosed) => true,
+            Ok(()) => {
+                if self.failing.swap(false, Ordering::SeqCst) {
+                    tracing::info!(file = %self.path.display(), "what this host keeps for the time when the directory is away is written again");
+                }
+                true
+            }
             Err(error) => {
-                tracing::error!(file = %self.path.display(), %error, "what this host keeps for the time when the directory is away cannot be written");
+                if !self.failing.swap(true, Ordering::SeqCst) {
+                    tracing::error!(file = %self.path.display(), %error, "what this host keeps for the time when the directory is away cannot be written; it is tried again each second");
+                }
+                false
             }
         }
     }

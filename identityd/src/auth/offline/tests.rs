@@ -1,6 +1,7 @@
 //! A host that has seen logins succeed, and then its directory goes.
 
 mod entered;
+mod trouble;
 
 use std::sync::atomic::Ordering;
 

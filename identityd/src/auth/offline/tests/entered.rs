@@ -38,7 +38,7 @@ impl World {
         let login = self.luz();
         let news = self.verifiers.entered(&login);
         if news {
-            self.verifiers.learn(luz(), alone(&login));
+            self.verifiers.learn(&login, alone(&login));
         }
         self.settle().await;
         news
@@ -87,7 +87,7 @@ async fn who_never_was_here_is_not_known() {
     world.away(true).await;
     assert!(world.known().is_none());
     // Entering is confirmed by the directory or not at all.
-    world.verifiers.learn(luz(), alone(&world.luz()));
+    world.verifiers.learn(&world.luz(), alone(&world.luz()));
     assert!(world.known().is_none());
 }
 
@@ -283,4 +283,26 @@ async fn a_verification_that_began_before_it_was_turned_off_and_on_is_not_kept()
     drop(turns);
     under_way.await.unwrap();
     assert_eq!(world.verifiers.count().logins, 0);
+}
+
+#[tokio::test]
+async fn names_of_groups_are_learned_when_it_enters_again_and_unknown_ones_are_no_news() {
+    let world = World::with_luz().await;
+    let nameless = |record: &mut Record| record.facts = Facts { groups: None, ..Facts::clone(&record.facts) }.into();
+    world.alter_luz(nameless);
+    world.settle().await;
+    let login = world.luz();
+    let before = world.file();
+    assert!(world.verifiers.entered(&login), "less than six hours later");
+    world.verifiers.learn(&login, Groups { names: None, ..alone(&login) });
+    assert!(world.is_settled(), "nobody knows more than before");
+    assert_eq!(world.file(), before);
+    assert!(world.enter().await);
+    let groups = |name: &LoginName| world.verifiers.state().records.get(name).unwrap().facts.groups.clone();
+    assert_eq!(groups(&luz()), Some(Vec::new()));
+    // With a password too.
+    world.alter(nameless);
+    world.alter(|record| record.verifier.as_mut().unwrap().verified -= 7200);
+    world.log_in().await;
+    assert_eq!(groups(&ana()), Some(Vec::new()));
 }

@@ -1,0 +1,61 @@
+//! Files that cannot be written, or not removed.
+
+use super::*;
+
+const NO_WRITES: &str = "PRAGMA query_only = ON";
+const WRITES: &str = "PRAGMA query_only = OFF";
+
+impl World {
+    async fn spoil(&self, statement: &'static str) {
+        self.verifiers.kept().unwrap().store.spoil(statement).await;
+    }
+}
+
+#[tokio::test]
+async fn what_could_not_be_written_is_written_later() {
+    let mut world = World::new().await;
+    world.away(false).await;
+    world.settle().await;
+    world.spoil(NO_WRITES).await;
+    world.verifiers.forget(&ana()).await;
+    assert!(!world.is_settled());
+    world.spoil(WRITES).await;
+    world.settle().await;
+    world.restart().await;
+    assert_eq!(world.verifiers.count(), Count { logins: 1, with_password: 0 });
+}
+
+#[tokio::test]
+async fn a_change_that_cannot_be_noted_leaves_nothing_for_a_restart() {
+    let mut world = World::new().await;
+    world.away(false).await;
+    world.settle().await;
+    world.spoil(NO_WRITES).await;
+    world.away(true).await;
+    world.hear(|login| login.status = Status::Locked).await;
+    assert!(matches!(world.verify("right").await, Offline::Unknown(_)));
+    assert!(!world.folder.path().join(RECORDS_FILE).exists());
+    // Until then it goes on from memory.
+    world.away(false).await;
+    world.hear(|login| login.status = Status::Active).await;
+    world.settle().await;
+    world.away(true).await;
+    assert_eq!(world.verify("right").await, Offline::Right);
+    world.restart().await;
+    assert!(matches!(world.verify("right").await, Offline::Unknown(_)));
+}
+
+#[tokio::test]
+async fn one_file_that_cannot_be_removed_keeps_no_other() {
+    let world = World::new().await;
+    let [records, key] = [RECORDS_FILE, KEY_FILE].map(|file| world.folder.path().join(file));
+    std::fs::remove_file(&records).unwrap();
+    std::fs::create_dir(&records).unwrap();
+    let refusal = world.verifiers.close(world.folder.path()).await.unwrap_err();
+    assert!(refusal.to_string().contains(RECORDS_FILE), "{refusal}");
+    assert!(!key.exists());
+    std::fs::remove_dir(&records).unwrap();
+    std::fs::write(&records, "").unwrap();
+    assert!(world.verifiers.close(world.folder.path()).await.unwrap(), "tried again");
+    assert!(!world.verifiers.close(world.folder.path()).await.unwrap(), "nothing is left");
+}
