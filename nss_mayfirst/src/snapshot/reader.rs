@@ -16,7 +16,7 @@ const PAUSE_MS: u64 = 1000;
 /// How often a thread that finds another exchanging generations looks again: mapping two files takes some 20 µs.
 const PATIENCE: u32 = 64;
 /// The same in milliseconds where nobody else answers: on a busy machine who exchanges, or still reads the generation before, may have no processor for so long.
-const LAST_PATIENCE: u32 = 60;
+const LAST_PATIENCE: u32 = 120;
 
 /// The snapshot of one directory in this process. There is one; tests have others.
 ///
