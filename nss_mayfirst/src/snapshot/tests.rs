@@ -221,12 +221,15 @@ fn threads_read_what_was_true_during_their_call_while_generations_change() {
     assert_eq!(uid_of_ana(reader), Read::Current(5001));
     // Announced before and confirmed after each flip: an answer lies between what was confirmed before the call and announced after.
     let (announced, confirmed, done) = (AtomicU32::new(0), AtomicU32::new(0), AtomicBool::new(false));
+    // On a busy machine a thread may else get its first turn when all is over.
+    let begin = std::sync::Barrier::new(9);
     let reads = std::thread::scope(|scope| {
         let readers: Vec<_> = (0..8)
             .map(|_| {
                 scope.spawn(|| {
                     let (mut reads, mut behind) = (0_u32, 0_u32);
-                    while !done.load(Ordering::Acquire) {
+                    begin.wait();
+                    while reads == 0 || !done.load(Ordering::Acquire) {
                         let least = confirmed.load(Ordering::SeqCst);
                         match uid_of_ana(reader) {
                             Read::Current(5001) => assert_eq!(least, 0),
@@ -243,6 +246,7 @@ fn threads_read_what_was_true_during_their_call_while_generations_change() {
                 })
             })
             .collect();
+        begin.wait();
         for number in 1..=100 {
             published.delta(&base, number);
             announced.store(number, Ordering::SeqCst);

