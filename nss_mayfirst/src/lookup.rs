@@ -16,7 +16,7 @@ use crate::local::{self, Accounts, Local};
 use crate::snapshot::Pinned;
 use crate::source::{self, Question};
 use crate::status::{Failure, Outcome};
-use crate::sys;
+use crate::sys::{self, Errno};
 
 /// The passwd entry of a name.
 pub(crate) fn passwd_by_name(name: &[u8], buffer: Buffer<'_>, into: &mut MaybeUninit<libc::passwd>) -> Outcome {
@@ -75,9 +75,9 @@ fn look_up<E: Entry>(
 ) -> Outcome {
     if E::PUBLISHED
         && let Some(newest) = source::published()
-        && let Some((_, outcome)) = read(&newest, asked, accounts, buffer.again(), into)
+        && let Some(answer) = read(&newest, asked, accounts, buffer.again(), into)
     {
-        return outcome;
+        return certain(answer);
     }
     look_further(question, asked, accounts, buffer, into)
 }
@@ -96,8 +96,18 @@ fn look_further<E: Entry>(
         Err(Failure::Unavailable(errno)) if E::PUBLISHED => {
             let before = source::published_before();
             let outcome = before.as_ref().and_then(|before| read(before, asked, accounts, buffer, into));
-            outcome.map_or(Err(Failure::Unavailable(errno)), |(_, outcome)| outcome)
+            outcome.map_or(Err(Failure::Unavailable(errno)), certain)
         }
+        outcome => outcome,
+    }
+}
+
+/// What the snapshot has, and this server's files too, is not "no such account": `files`, which is asked before us, did not find it a moment ago, so it is just coming back there
+/// (`identityctl local restore`), or the two contradict each other.
+#[inline(always)]
+fn certain((found, outcome): (u32, Outcome)) -> Outcome {
+    match outcome {
+        Err(Failure::NotFound) if found != 0 => Err(Failure::Unavailable(Errno::EAGAIN)),
         outcome => outcome,
     }
 }
