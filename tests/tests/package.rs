@@ -104,6 +104,25 @@ fn a_package_is_not_removed_where_pam_would_go_on_naming_its_module() {
 }
 
 #[test]
+fn a_package_is_not_removed_while_accounts_of_the_server_are_in_the_directory_alone() {
+    let mosh = boot!(Mosh::builder().bare().prepare("useradd -m -u 2001 -s /bin/bash ana"));
+    bring(&mosh);
+    mosh.run(["dpkg", "-i", "/root/identityd.deb"]).success();
+    mosh.run([SETUP, "enable"]).success();
+    mosh.run(["/etc/init.d/identityd", "start"]).success();
+    mosh.identityctl(["import", "/etc", "--apply"]);
+    mosh.identityctl(["local", "release", "ana", "--apply"]).success();
+    let (wired, moved) = (mosh.read("/etc/nsswitch.conf"), mosh.read("/etc/passwd"));
+    let refused = mosh.run(["dpkg", "-r", "identityd"]).failure();
+    assert!(refused.stderr.contains("identityctl local restore --apply"), "{refused}");
+    assert_eq!((mosh.read("/etc/nsswitch.conf"), mosh.read("/etc/passwd")), (wired, moved));
+    mosh.run(["id", "ana"]).success();
+    mosh.identityctl(["local", "restore", "--apply"]).success();
+    mosh.run(["dpkg", "-r", "identityd"]).success();
+    mosh.run(["id", "ana"]).success();
+}
+
+#[test]
 fn the_units_are_what_systemd_takes_and_names_are_restored_before_anything_else_is_started() {
     let mosh = boot!(Mosh::builder().bare());
     bring(&mosh);

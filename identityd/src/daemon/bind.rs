@@ -10,6 +10,7 @@ use schema::record::{Login, Status};
 use schema::wire::message::{Outcome, PamContext, Secret, Verdict};
 
 use super::Host;
+use super::password::unconfirmed;
 use crate::auth;
 use crate::cache::{Answer, Lane};
 use crate::directory::{DirectoryError, Verified};
@@ -160,15 +161,7 @@ impl Host {
                 Some(Verdict { outcome: Outcome::PasswordRejected, uid, info })
             }
             Some(Err(error)) => Some(self.cannot(context, &error.to_string())),
-            None => {
-                let info = "The directory has not confirmed the new password in time. It may still be stored: try the new one first, then the old one.";
-                tracing::error!(
-                    login = context.user,
-                    service = context.service,
-                    "a new password was not confirmed in time"
-                );
-                Some(Verdict { outcome: Outcome::Unavailable, uid, info: Some(info.into()) })
-            }
+            None => Some(unconfirmed(context, uid)),
         }
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use schema::id::UserId;
 use schema::record::Login;
 use schema::wire::message::{Outcome, PamContext, Secret, Verdict};
 
@@ -89,15 +90,7 @@ impl Host {
             directory.set_password(&name, expected.as_ref(), &made, today()).await
         };
         match self.cache().source().write(write).await {
-            None => {
-                let info = "The directory has not confirmed the new password in time. It may still be stored: try the new one first, then the old one.";
-                tracing::error!(
-                    login = context.user,
-                    service = context.service,
-                    "a new password was not confirmed in time"
-                );
-                Verdict { outcome: Outcome::Unavailable, uid: Some(login.uid), info: Some(info.into()) }
-            }
+            None => unconfirmed(context, Some(login.uid)),
             Some(Ok(generation)) => {
                 // Aging is part of the cached login: the next question must see the change.
                 let _ = self.refresh(generation, Duration::from_secs(1)).await;
@@ -113,6 +106,13 @@ impl Host {
             }
         }
     }
+}
+
+/// The directory was told the new password, and nobody knows whether it has it.
+pub(super) fn unconfirmed(context: &PamContext, uid: Option<UserId>) -> Verdict {
+    tracing::error!(login = context.user, service = context.service, "a new password was not confirmed in time");
+    let info = "The directory has not confirmed the new password in time. It may still be stored: try the new one first, then the old one.";
+    Verdict { outcome: Outcome::Unavailable, uid, info: Some(info.into()) }
 }
 
 fn rejected(login: &Login, reason: String) -> Verdict {

@@ -192,9 +192,7 @@ impl Verifiers {
         if self.source.is_reachable() {
             return None;
         }
-        let state = self.state();
-        let (_, record) = state.records.iter().find(|(_, record)| record.facts.login.uid == uid)?;
-        record.facts(days).ok().cloned()
+        self.state().records.of_uid(uid)?.facts(days).ok().cloned()
     }
 
     /// Verifies a password without the directory. Takes the same time whatever the answer.

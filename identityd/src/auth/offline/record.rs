@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use schema::id::GroupId;
+use schema::id::{GroupId, UserId};
 use schema::name::{GroupName, LoginName};
 use schema::record::{Login, SshKey};
 use zeroize::Zeroizing;
@@ -81,12 +81,18 @@ impl Record {
 #[derive(Default)]
 pub(super) struct Records {
     all: HashMap<LoginName, Record>,
+    by_uid: HashMap<UserId, LoginName>,
     unproven: usize,
 }
 
 impl Records {
     pub(super) fn get(&self, name: &LoginName) -> Option<&Record> {
         self.all.get(name)
+    }
+
+    /// The one of this uid. Of two, the one that came last.
+    pub(super) fn of_uid(&self, uid: UserId) -> Option<&Record> {
+        self.get(self.by_uid.get(&uid)?)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&LoginName, &Record)> {
@@ -109,6 +115,7 @@ impl Records {
             }
             self.unproven += 1;
         }
+        self.by_uid.insert(record.facts.login.uid, name.clone());
         self.all.insert(name, record);
         gone
     }
@@ -116,6 +123,10 @@ impl Records {
     pub(super) fn remove(&mut self, name: &LoginName) -> Option<Record> {
         let record = self.all.remove(name)?;
         self.unproven -= usize::from(record.verifier.is_none());
+        let uid = record.facts.login.uid;
+        if self.by_uid.get(&uid) == Some(name) {
+            self.by_uid.remove(&uid);
+        }
         Some(record)
     }
 

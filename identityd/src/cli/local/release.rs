@@ -171,11 +171,10 @@ fn apply(etc: &Path, files: &Files, plan: &Plan, config: &Config, limit: Duratio
             return Err(error);
         }
     };
-    let moved = [Sort::Group, Sort::Gshadow, Sort::Passwd]
-        .into_iter()
-        .try_for_each(|sort| swap.replace(sort))
+    let moved = swap
+        .replace(&[Sort::Group, Sort::Gshadow, Sort::Passwd])
         .and_then(|()| seen(files, plan, limit))
-        .and_then(|()| swap.replace(Sort::Shadow));
+        .and_then(|()| swap.replace(&[Sort::Shadow]));
     match moved {
         Ok(()) => Ok(backup),
         Err(error) => {

@@ -108,9 +108,7 @@ fn conflict(sort: Sort, now: &File, was: &File, name: &str) -> Option<String> {
 /// A password is there before its account, and an account before its group: as long as that is the directory's it is found there.
 fn apply(etc: &Path, before: &Files, after: &Files) -> Result<(), CliError> {
     let mut swap = Swap::prepare(etc, before, after)?;
-    let replaced =
-        [Sort::Shadow, Sort::Passwd, Sort::Gshadow, Sort::Group].into_iter().try_for_each(|sort| swap.replace(sort));
-    if let Err(error) = replaced {
+    if let Err(error) = swap.replace(&[Sort::Shadow, Sort::Passwd, Sort::Gshadow, Sort::Group]) {
         swap.undo()?;
         return Err(error);
     }

@@ -49,16 +49,16 @@ impl Swap {
         fs::hard_link(&path, self.before(sort))
     }
 
-    /// Puts this one into its place, if it differs.
-    pub(super) fn replace(&mut self, sort: Sort) -> Result<(), CliError> {
-        if !self.ready.contains(&sort) {
-            return Ok(());
+    /// Puts these into their places, one right after the other, as far as they differ. On the disk when it returns: between the first and the last there are microseconds, in which a login has not all of
+    /// its groups.
+    pub(super) fn replace(&mut self, sorts: &[Sort]) -> Result<(), CliError> {
+        for sort in sorts.iter().copied().filter(|sort| self.ready.contains(sort)).collect::<Vec<_>>() {
+            let path = sort.path(&self.etc);
+            let failed = CliError::io(format!("replace {}", path.display()));
+            fs::rename(self.complete(sort), &path).map_err(failed)?;
+            self.done.push(sort);
         }
-        let path = sort.path(&self.etc);
-        let failed = || CliError::io(format!("replace {}", path.display()));
-        fs::rename(self.complete(sort), &path).map_err(failed())?;
-        self.done.push(sort);
-        self.sync().map_err(failed())
+        self.sync().map_err(CliError::io(format!("write {}", self.etc.display())))
     }
 
     /// Puts the old ones back, the last first.
@@ -130,7 +130,7 @@ mod tests {
         let before = Files::of([File::new(Sort::Shadow, &fs::read(&path).unwrap())]);
         let after = Files::of([File::new(Sort::Shadow, b"ben:*:::::::\n")]);
         let mut swap = Swap::prepare(dir.path(), &before, &after).unwrap();
-        swap.replace(Sort::Shadow).unwrap();
+        swap.replace(&[Sort::Shadow]).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"ben:*:::::::\n");
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o640);
         swap.undo().unwrap();
