@@ -200,3 +200,16 @@ pub fn passwords_come_from_standard_input_only(mosh: &Mosh) {
     ctl(mosh, "login passwd ana --none").success();
     assert_eq!(json(mosh, "login show ana")["password"], "locked");
 }
+
+/// Nothing is half there, as far as `doctor` can tell.
+///
+/// # Panics
+/// Something is.
+#[track_caller]
+pub fn sound(mosh: &Mosh) {
+    let report = mosh.identityctl(["doctor", "--json"]);
+    let report: Value = serde_json::from_str(&report.stdout).unwrap_or_else(|error| panic!("{error}: {report}"));
+    let found = report["findings"].as_array().expect("a list").iter().find(|one| one["check"] == "directory");
+    assert_eq!(found.expect("a finding")["severity"], "ok", "{report:#}");
+    mosh.identityctl(["directory", "check"]).success();
+}
