@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-/// For each login: 3.7 times what a reading takes that has a server in LDAP to itself, 24 times one in MariaDB (82 and 16 µs a login, `docs/benchmarks/directories.md`). Where entries are few nobody waits.
+/// For each login: 4 times what a reading takes that has a server in LDAP to itself, 19 times one in MariaDB (75 and 16 µs a login, `docs/benchmarks/directories.md`). Where entries are few nobody waits.
 const A_LOGIN: Duration = Duration::from_micros(300);
 /// With 100,000 logins, and with more: longer would be felt as a change that does not come.
 const AT_MOST: Duration = Duration::from_secs(30);
