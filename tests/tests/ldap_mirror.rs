@@ -50,8 +50,13 @@ fn watch(mosh: &Mosh, login: &str) {
     mosh.wait_until("somebody watches", SOON, |mosh| mosh.try_read("/tmp/watched").is_ok_and(|text| !text.is_empty()));
 }
 
-fn watched(mosh: &Mosh) -> Vec<String> {
-    mosh.read("/tmp/watched").lines().map(Into::into).collect()
+/// All the answers that the watcher had, once it has had the last one: it sleeps between two, and may be behind.
+fn watched(mosh: &Mosh, last: &str) -> Vec<String> {
+    let all = |mosh: &Mosh| -> Vec<String> { mosh.read("/tmp/watched").lines().map(Into::into).collect() };
+    mosh.wait_until("the watcher has seen the last change", SOON, |mosh| {
+        all(mosh).last().is_some_and(|seen| seen == last)
+    });
+    all(mosh)
 }
 
 fn follows(mosh: &Mosh, server: Slapd<'_>) -> bool {
@@ -98,7 +103,7 @@ fn changes_made_while_the_nearest_is_away_are_seen_and_stay() {
     visible(&mosh, "a change at the nearest while the other is dead", "u1", "5 the second is dead");
     second.start();
 
-    let seen = watched(&mosh);
+    let seen = watched(&mosh, "5 the second is dead");
     let ordered: Vec<String> = seen.iter().filter_map(|text| text.split(' ').next().map(Into::into)).collect();
     assert_eq!(ordered, ["start", "1", "2", "3", "4", "5"], "an old answer came back, or one was lost: {seen:?}");
     assert_eq!(gecos(&mosh, "u100"), "start");
@@ -129,7 +134,7 @@ fn a_server_that_comes_back_without_what_the_other_has_is_not_asked() {
     second.kill();
     write(first, "u1", "newest");
     visible(&mosh, "a change at the nearest", "u1", "newest");
-    assert_eq!(watched(&mosh), ["new", "newest"]);
+    assert_eq!(watched(&mosh, "newest"), ["new", "newest"]);
     assert_eq!(gecos(&mosh, "u3"), "newer");
     second.start();
 }
