@@ -80,6 +80,26 @@ fn accounts_that_were_imported_move_over_and_come_back_to_the_byte() {
 }
 
 #[test]
+fn an_administrator_stays_and_who_was_removed_meanwhile_is_named_before_it_comes_back() {
+    let mosh = imported!("userdel deploy");
+    mosh.identityctl(["local", "release", "--keep", "nobody-here"]).failure();
+    mosh.identityctl(["local", "release", "ana", "--keep", "ben"]).exit(2);
+    let shown = mosh.identityctl(["local", "release", "--keep", "ben", "--apply"]).success();
+    assert!(shown.stdout.contains("it is kept (--keep)"), "{shown}");
+    assert_eq!(mosh.sh("grep -cE '^(ana|ben):' /etc/passwd").text(), "1");
+    mosh.sh("grep ^ben: /etc/passwd && grep ^web: /etc/group").success();
+
+    mosh.identityctl(["login", "remove", "ana"]).success();
+    mosh.wait_until("she is gone", LIMIT, |mosh| mosh.run(["getent", "passwd", "ana"]).stdout.is_empty());
+    let shown = mosh.identityctl(["local", "restore"]).success();
+    assert!(shown.stdout.contains("would be a login here again: ana"), "{shown}");
+    let json = mosh.identityctl(["local", "restore", "--json", "--apply"]).success();
+    let json: Value = serde_json::from_str(&json.stdout).expect("JSON");
+    assert_eq!(json["removed_in_directory"], serde_json::json!(["ana"]));
+    mosh.sh("grep ^ana: /etc/passwd").success();
+}
+
+#[test]
 fn what_is_not_the_same_in_the_directory_stays_with_its_reason() {
     let mosh = imported!(
         "useradd -m -u 2003 -s /bin/bash cem; useradd -m -u 2004 -s /bin/bash dan

@@ -3,8 +3,10 @@
 mod cost;
 mod crypt;
 pub mod offline;
+mod origin;
 mod pool;
 
+pub use origin::origin;
 pub use pool::{Attempt, Crowded, Pool, Ticket};
 
 use std::ffi::CString;

@@ -225,7 +225,7 @@ pub struct Auth {
     pub queue: u32,
     /// Verifications of one login waiting or under way; more are refused.
     pub queue_per_login: u32,
-    /// Verifications from one remote address, or of one local user, waiting or under way; more are refused. Many people may be behind one address.
+    /// Verifications from one remote address (of IPv6: one /64), or of one local user, waiting or under way; more are refused. Many people may be behind one address.
     pub queue_per_address: u32,
     /// A verification that has not begun after this is given up.
     pub deadline: Span,

@@ -14,7 +14,7 @@ use schema::wire::message::{Outcome, PamContext, Secret, Verdict};
 
 use super::Host;
 use crate::auth::offline::Seen;
-use crate::auth::{Attempt, Crowded, Ticket};
+use crate::auth::{self, Attempt, Crowded, Ticket};
 use crate::cache::{Answer, Lane, Patience};
 use crate::directory::DirectoryError;
 use crate::policy::Decision;
@@ -63,7 +63,8 @@ impl Host {
         // A hostile name must not become a large key.
         let user = context.user.get(..context.user.floor_char_boundary(64)).unwrap_or_default();
         let exists = !matches!(self.login(user).await, Answer::Absent);
-        let attempt = Attempt { login: exists.then_some(user), origin: origin(context), began };
+        let origin = auth::origin(context);
+        let attempt = Attempt { login: exists.then_some(user), origin: origin.as_deref(), began };
         self.pool.enter(attempt).map_err(|crowded| {
             let what = match crowded {
                 Crowded::Login => "of this login are waiting (auth.queue_per_login)",
@@ -214,12 +215,6 @@ impl Host {
             Err(_) => Answer::Absent,
         }
     }
-}
-
-/// Where an attempt comes from: the remote host for sshd, the local user for su and sudo.
-fn origin(context: &PamContext) -> Option<&str> {
-    let known = [&context.remote_host, &context.remote_user].into_iter().flatten().find(|origin| !origin.is_empty())?;
-    Some(known.get(..256).unwrap_or(known))
 }
 
 pub(super) fn today() -> Date {

@@ -16,7 +16,8 @@ pub enum LocalCommand {
     #[command(after_help = "\
 Examples:
   identityctl local release
-  identityctl local release ana ben --apply")]
+  identityctl local release ana ben --apply
+  identityctl local release --keep admin --apply")]
     Release(ReleaseArgs),
     /// Put accounts back into /etc/passwd, shadow, group and gshadow, as they were before `local release`. Shows the plan; changes nothing without --apply.
     ///
@@ -30,6 +31,9 @@ pub struct ReleaseArgs {
     /// Only these accounts, with their primary groups. Default: all accounts and groups that can move.
     #[arg(value_name = "NAME")]
     pub names: Vec<String>,
+    /// This account stays in the files: leave one administrator, with a way to be root, for the day on which nothing else answers. May be given several times.
+    #[arg(long, value_name = "NAME", conflicts_with = "names")]
+    pub keep: Vec<String>,
     /// Do it.
     #[arg(long)]
     pub apply: bool,

@@ -57,6 +57,8 @@ pub(super) struct Plan {
 pub(super) struct Rules<'a> {
     pub(super) local: &'a Local,
     pub(super) unknown_shell: UnknownShell,
+    /// Accounts that the administrator keeps.
+    pub(super) keep: &'a [String],
 }
 
 /// Names in the files that the directory is to be asked for: accounts above the floor, with all members of groups; and groups.
@@ -141,6 +143,9 @@ impl Judging<'_> {
 
     /// An account by itself.
     fn account(&self, name: &str, uid: u32) -> Result<(), String> {
+        if self.rules.keep.iter().any(|kept| kept == name) {
+            return Err("it is kept (--keep)".into());
+        }
         let passwd = self.file(Sort::Passwd).ok_or("there is no /etc/passwd")?;
         let Some(fields) = passwd.fields(name)? else { return Err("it is gone".into()) };
         let [_, password, uid_field, gid, _, home, _] = fields.as_slice() else { return Err("it is gone".into()) };

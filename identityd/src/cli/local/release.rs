@@ -80,12 +80,12 @@ fn made(files: &Files, config: &Config, args: &ReleaseArgs) -> Result<Plan, CliE
     let there = |name: &String| {
         [Sort::Passwd, Sort::Shadow].iter().any(|sort| files.get(*sort).is_some_and(|file| file.has(name)))
     };
-    if let Some(unknown) = names.iter().find(|name| !there(name)) {
+    if let Some(unknown) = names.iter().chain(&args.keep).find(|name| !there(name)) {
         return Err(CliError::Refused(format!("{} is not in /etc/passwd", printable(unknown))));
     }
     let known = ask(files)?;
     let local = Local::read(&LocalFiles::default()).map_err(CliError::io("read the local accounts"))?;
-    let rules = Rules { local: &local, unknown_shell: config.quarantine.unknown_shell };
+    let rules = Rules { local: &local, unknown_shell: config.quarantine.unknown_shell, keep: &args.keep };
     let mut plan = plan(files, &known, &rules, &names);
     let moving: BTreeSet<&str> = plan.moving(Kind::Account).map(|row| row.name.as_str()).collect();
     let going = &plan.lines.group;

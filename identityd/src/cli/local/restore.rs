@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use schema::snapshot::Answer;
 use serde_json::json;
 
 use super::ETC;
@@ -13,7 +14,9 @@ use super::release::reload;
 use super::swap::Swap;
 use crate::cli::args::RestoreArgs;
 use crate::cli::output::{Output, lines, printable};
+use crate::cli::snapshot::LIVE;
 use crate::cli::{CliError, Exit};
+use crate::snapshot::open::Published;
 
 pub(super) fn run(output: &Output, args: &RestoreArgs) -> Result<Exit, CliError> {
     let etc = Path::new(ETC);
@@ -41,11 +44,18 @@ pub(super) fn run(output: &Output, args: &RestoreArgs) -> Result<Exit, CliError>
     if let Some(unknown) = names.iter().find(|name| !Sort::ALL.iter().any(|sort| back.of(*sort).contains(**name))) {
         return Err(CliError::Refused(format!("{} was not moved, or is back already", printable(unknown))));
     }
+    let removed = removed(&back.passwd);
     if !output.is_json() && !back.is_empty() {
         let rows = Sort::ALL
             .iter()
             .flat_map(|sort| back.of(*sort).iter().map(move |name| vec![sort.to_string(), name.clone()]));
         output.raw(&lines(&output.table(&["file", "name"], rows)))?;
+        if !removed.is_empty() {
+            let removed = removed.join(", ");
+            output.raw(&format!(
+                "\nLook at these before: the directory has them no more, and each would be a login here again: {removed}\n"
+            ))?;
+        }
     }
     if !conflicts.is_empty() {
         return Err(CliError::Refused(format!(
@@ -67,12 +77,22 @@ pub(super) fn run(output: &Output, args: &RestoreArgs) -> Result<Exit, CliError>
     if applied {
         reload();
     }
-    output.show(&json!({"applied": applied, "lines": back}), |_| match (back.is_empty(), applied) {
-        (true, _) => "Nothing to put back.\n".into(),
-        (false, true) => "\nDone. Local accounts win: they are this server's own again.\n".into(),
-        (false, false) => "\nNothing was changed. To do it, add --apply.\n".into(),
+    output.show(&json!({"applied": applied, "lines": back, "removed_in_directory": removed}), |_| {
+        match (back.is_empty(), applied) {
+            (true, _) => "Nothing to put back.\n".into(),
+            (false, true) => "\nDone. Local accounts win: they are this server's own again.\n".into(),
+            (false, false) => "\nNothing was changed. To do it, add --apply.\n".into(),
+        }
     })?;
     Ok(Exit::Ok)
+}
+
+/// Those that are not published: as far as this server knows, the directory has removed them.
+fn removed(names: &BTreeSet<String>) -> Vec<&str> {
+    let Ok(published) = Published::open(Path::new(LIVE)) else { return Vec::new() };
+    let Ok(snapshot) = published.snapshot() else { return Vec::new() };
+    let absent = |name: &&str| matches!(snapshot.login_by_name(name.as_bytes()), Answer::Absent);
+    names.iter().map(String::as_str).filter(absent).collect()
 }
 
 /// The lines of these names that it has: of an account with its primary group.
