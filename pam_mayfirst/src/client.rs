@@ -242,6 +242,8 @@ mod tests {
     use super::*;
 
     const SHORT: Patience = Patience { first: Duration::from_millis(60), total: Duration::from_millis(250) };
+    /// For an answer that comes; the thread that gives it has to have its turn.
+    const PATIENT: Patience = Patience { first: Duration::from_secs(30), total: Duration::from_secs(30) };
 
     fn question() -> Request {
         Request::Authenticate { context: PamContext::default(), password: Secret::new(b"sesame".to_vec()) }
@@ -260,6 +262,10 @@ mod tests {
 
     /// A daemon that reads one question and then does as it is told.
     fn ask_one_that(serve: impl FnOnce(UnixStream, u64) + Send) -> Result<Reply, Failure> {
+        ask_within(PATIENT, serve)
+    }
+
+    fn ask_within(patience: Patience, serve: impl FnOnce(UnixStream, u64) + Send) -> Result<Reply, Failure> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("socket");
         let listener = UnixListener::bind(&path).unwrap();
@@ -275,7 +281,7 @@ mod tests {
                 assert_eq!(postcard::from_bytes::<Request>(&payload).unwrap(), question());
                 serve(stream, header.id);
             });
-            Daemon { socket: &path }.ask(&question(), SHORT)
+            Daemon { socket: &path }.ask(&question(), patience)
         })
     }
 
@@ -301,12 +307,12 @@ mod tests {
 
     #[test]
     fn a_daemon_that_says_nothing_is_silent() {
-        assert!(matches!(ask_one_that(|stream, _| hang(stream)), Err(Failure::Silent(60))));
+        assert!(matches!(ask_within(SHORT, |stream, _| hang(stream)), Err(Failure::Silent(60))));
     }
 
     #[test]
     fn a_daemon_that_only_works_is_late() {
-        let result = ask_one_that(|mut stream, id| {
+        let result = ask_within(Patience { first: PATIENT.first, ..SHORT }, |mut stream, id| {
             stream.write_all(&frame(Status::Working as u16, id, &[])).unwrap();
             hang(stream);
         });
@@ -315,7 +321,7 @@ mod tests {
 
     #[test]
     fn a_daemon_that_drips_cannot_prolong_the_wait() {
-        let result = ask_one_that(|mut stream, id| {
+        let result = ask_within(SHORT, |mut stream, id| {
             for byte in frame(0, id, &[1; 1000]) {
                 if stream.write_all(&[byte]).is_err() {
                     return;

@@ -57,7 +57,7 @@ fn a_look_up_before_its_start_waits_in_the_socket_of_systemd() {
     mosh.background(&format!(
         "exec systemd-socket-activate -l /run/identityd/socket {AS} /usr/sbin/identityd 2>>/var/log/identityd.log"
     ));
-    mosh.wait_until("the socket is there", SOON, |mosh| mosh.exists("/run/identityd/socket"));
+    mosh.listening_at("/run/identityd/socket");
     assert_eq!(ask(&mosh, "ana"), Status::Found);
     // Its socket file is not ours to remove.
     let pid = mosh.sh("pgrep -x identityd").success().text().to_owned();
@@ -157,7 +157,7 @@ fn metrics_are_offered_on_a_loopback_port_or_a_socket() {
     let config = mosh.read("/etc/identityd/identityd.toml");
     mosh.write("/etc/identityd/identityd.toml", &config.replace("127.0.0.1:9477", "/run/identityd/metrics"));
     mosh.daemon().start();
-    mosh.wait_until("the socket is there", SOON, |mosh| mosh.exists("/run/identityd/metrics"));
+    mosh.listening_at("/run/identityd/metrics");
     let scraped = mosh.run(["curl", "-sS", "--unix-socket", "/run/identityd/metrics", "http://x/metrics"]).success();
     assert!(scraped.stdout.contains("identityd_uptime_seconds"), "{scraped}");
     let outside = config.replace("127.0.0.1:9477", "0.0.0.0:9477");

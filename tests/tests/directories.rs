@@ -110,11 +110,11 @@ fn readings(mosh: &Mosh) -> Vec<Duration> {
 
 /// Looks up names at random as long as this takes.
 fn costs(mosh: &Mosh, logins: u32, during: impl FnOnce()) -> Costs {
-    mosh.sh("rm -f /tmp/stop /tmp/looked").success();
+    mosh.sh("rm -f /tmp/stop /tmp/looks /tmp/looked").success();
     mosh.background(&format!(
         "python3 -W ignore /tmp/look.py {logins} >/tmp/looked.new 2>&1; mv /tmp/looked.new /tmp/looked"
     ));
-    mosh.wait_until("it looks", LONG, |mosh| mosh.exists("/tmp/looked.new"));
+    mosh.wait_until("it looks", LONG, |mosh| mosh.exists("/tmp/looks") || mosh.exists("/tmp/looked"));
     during();
     mosh.write("/tmp/stop", "");
     mosh.wait_until("it has ended", LONG, |mosh| mosh.exists("/tmp/looked"));
@@ -132,11 +132,19 @@ def timed(times, ask):
     began = time.perf_counter_ns()
     ask()
     times.append((time.perf_counter_ns() - began) / 1000)
-print(end="", flush=True)
+def shadow(name):
+    # A machine with much else to do may take longer than the 200 ms of a look-up: it is asked again, and all of that counts.
+    for attempt in range(50):
+        try:
+            return spwd.getspnam(name)
+        except (KeyError, OSError):
+            time.sleep(0.1)
+    raise KeyError(name)
 while not os.path.exists("/tmp/stop"):
     for n in range(10):
         name = f"l{random.randrange(count)}"
-        timed(*((asked, lambda: spwd.getspnam(name)) if n == 0 else (mapped, lambda: pwd.getpwnam(name))))
+        timed(*((asked, lambda: shadow(name)) if n == 0 else (mapped, lambda: pwd.getpwnam(name))))
+    open("/tmp/looks", "w").close()
     time.sleep(0.002)
 print(len(mapped) + len(asked))
 for times in (mapped, asked):

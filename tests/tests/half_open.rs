@@ -26,7 +26,7 @@ fn the_other_one_is_asked(mosh: &Mosh, [nearest, other]: [u16; 2]) {
         });
     };
     let lose = |port: u16| {
-        assert!(mosh.connections(port) > 0, "there is no connection that could hear no more");
+        mosh.wait_until("there is a connection that can hear no more", SOON, |mosh| mosh.connections(port) > 0);
         mosh.lose_packets(port)
     };
     let back = || {

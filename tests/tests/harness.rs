@@ -70,8 +70,10 @@ fn two_machines_do_not_see_each_other() {
 #[test]
 fn a_program_that_hangs_is_killed_with_its_children() {
     let mosh = boot!(Mosh::builder().bare());
+    let mut hanging = mosh.call(["sh", "-c", "echo begun; sleep 777 & sleep 777"]).spawn();
+    mosh.wait_until("it has begun", SOON, |_| hanging.stdout().contains("begun"));
     let started = Instant::now();
-    let output = mosh.call(["sh", "-c", "echo begun; sleep 777 & sleep 777"]).limit(Duration::from_millis(300)).run();
+    let output = hanging.finish(Duration::from_millis(300));
     assert!(output.timed_out());
     assert_eq!(output.text(), "begun");
     assert!(started.elapsed() < SOON);

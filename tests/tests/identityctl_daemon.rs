@@ -50,7 +50,7 @@ fn status_warns_of_quarantined_entries_and_of_logins_in_many_groups() {
     mosh.wait_until("both are seen", Duration::from_secs(15), |mosh| {
         let status = mosh.identityctl(["status"]).stdout;
         status.contains("1 logins are in more than 16 groups, such as ana")
-            && status.contains("1 entries are not served")
+            && status.contains("entries that are not served: 1;")
     });
     let status = json(&mosh.identityctl(["status", "--json"]).stdout);
     assert_eq!(status["quarantined"], 1);
@@ -142,11 +142,11 @@ fn without_a_daemon_each_question_says_so_and_exits_with_4() {
 #[test]
 fn doctor_finds_a_daemon_that_is_away_ill_or_well() {
     let mosh = machine!();
-    let well = mosh.identityctl(["doctor"]);
-    assert!(
-        well.stdout.contains("answers and is well") && well.stdout.contains("a look-up is answered in time"),
-        "{well}"
-    );
+    // On a busy machine one answer may take longer than the 200 ms of a look-up, which doctor then says.
+    mosh.wait_until("it is well", Duration::from_secs(5), |mosh| {
+        let well = mosh.identityctl(["doctor"]).stdout;
+        well.contains("answers and is well") && well.contains("a look-up is answered in time")
+    });
     mosh.sh("mkdir /away && mv /var/lib/identityd/directory.db* /away/").success();
     mosh.wait_until("it is ill", Duration::from_secs(5), |mosh| mosh.identityctl(["status"]).status == Some(1));
     let ill = mosh.identityctl(["doctor"]).exit(1);

@@ -59,6 +59,12 @@ fn watched(mosh: &Mosh, last: &str) -> Vec<String> {
     all(mosh)
 }
 
+/// A change of u1 is visible, and the watcher has seen it, who would else miss what is replaced before its next look.
+fn watched_as_well(mosh: &Mosh, what: &str, text: &str) {
+    visible(mosh, what, "u1", text);
+    let _ = watched(mosh, text);
+}
+
 fn follows(mosh: &Mosh, server: Slapd<'_>) -> bool {
     let journal = mosh.journal();
     let last =
@@ -73,11 +79,16 @@ fn changes_made_while_the_nearest_is_away_are_seen_and_stay() {
     start(&mosh, &[first, second]);
     watch(&mosh, "u1");
     write(first, "u1", "1 both up");
-    visible(&mosh, "a change at the nearest", "u1", "1 both up");
+    watched_as_well(&mosh, "a change at the nearest", "1 both up");
 
+    // Else it would lack what was seen, and be waited for.
+    let other_has = |text: &str| {
+        mosh.wait_until("the other one has it as well", SOON, |_| second.stored("(uid=u1)").contains(text));
+    };
+    other_has("1 both up");
     first.kill();
     write(second, "u1", "2 the first is dead");
-    visible(&mosh, "the nearest is dead: a change at the other", "u1", "2 the first is dead");
+    watched_as_well(&mosh, "the nearest is dead: a change at the other", "2 the first is dead");
     second.add_entries(&login(100).ldif()).success();
     mosh.promised(PROMISED, "a new login is there", |mosh| gecos(mosh, "u100") == "start");
 
@@ -85,16 +96,13 @@ fn changes_made_while_the_nearest_is_away_are_seen_and_stay() {
     first.start();
     mosh.wait_until("the nearest is followed again", SOON, |mosh| follows(mosh, first));
     write(first, "u1", "3 the first is back");
-    visible(&mosh, "a change at the nearest that is back", "u1", "3 the first is back");
+    watched_as_well(&mosh, "a change at the nearest that is back", "3 the first is back");
 
-    // Else the other one would lack what was seen, and be waited for.
-    mosh.wait_until("the other one has it as well", SOON, |_| {
-        second.stored("(uid=u1)").contains("3 the first is back")
-    });
+    other_has("3 the first is back");
     // Stopped in mid-air: it takes connections and never answers.
     first.pause();
     write(second, "u1", "4 the first hangs");
-    visible(&mosh, "the nearest hangs: a change at the other", "u1", "4 the first hangs");
+    watched_as_well(&mosh, "the nearest hangs: a change at the other", "4 the first hangs");
     first.resume();
     mosh.wait_until("the nearest is followed again", SOON, |mosh| follows(mosh, first));
 

@@ -1,6 +1,6 @@
 //! Servers that do not let identityd in, and servers that send it elsewhere.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tests::mosh::{LdapLogin, Slapd};
 use tests::{Mosh, boot};
@@ -30,13 +30,16 @@ fn a_server_that_refuses_identityds_password_is_left_alone_until_the_file_has_an
         .success();
     // A connection that is bound stays so.
     slapd.kill();
+    let began = Instant::now();
     slapd.start();
     mosh.wait_until("it is refused", SOON, |mosh| mosh.journal().contains("does not let identityd in"));
     for number in 0..40 {
         mosh.run(["getent", "passwd", &format!("many{number}")]).failure();
     }
     let refused = slapd.log().matches("RESULT tag=97 err=49").count();
-    assert!((1..=4).contains(&refused), "{refused} binds for 40 questions: {}", slapd.log());
+    // After half a second it is tried again, and then after twice as long each time: on a busy machine the questions take some seconds.
+    let pauses = (1..8).take_while(|n| began.elapsed() >= Duration::from_millis(500) * (2_u32.pow(*n) - 1)).count();
+    assert!((1..=3 + pauses).contains(&refused), "{refused} binds for 40 questions: {}", slapd.log());
     assert_eq!(mosh.journal().matches("does not let identityd in").count(), 1, "{}", mosh.journal());
     let status = mosh.identityctl(["status"]);
     assert_eq!(status.status, Some(1), "{status}");
@@ -69,11 +72,18 @@ fn a_referral_is_followed_to_a_server_that_the_configuration_names() {
     let [first, second] = referring(&mosh);
     start(&mosh, first, &format!("referrals = \"follow\"\nreferral_servers = [\"{}\"]", second.url()));
     let dora = "dora:x:20004:20004:Name of dora:/home/members/users/dora:/bin/bash";
-    assert_eq!(mosh.run(["getent", "passwd", "dora"]).success().text(), dora);
-    assert_eq!(mosh.run(["getent", "passwd", "20004"]).success().text(), dora);
+    // Two servers are asked: on a busy machine the 200 ms of a look-up may be over before that; the next one has the answer.
+    for key in ["dora", "20004"] {
+        let mut answer = String::new();
+        mosh.wait_until(&format!("{key} is answered"), SOON, |mosh| {
+            answer = mosh.run(["getent", "passwd", key]).text().to_owned();
+            !answer.is_empty()
+        });
+        assert_eq!(answer, dora);
+    }
     // One that is away leaves out what is there, and no more.
     second.kill();
-    mosh.run(["getent", "passwd", "ana"]).success();
+    mosh.wait_until("ana is still there", SOON, |mosh| mosh.run(["getent", "passwd", "ana"]).ok());
 }
 
 #[test]
@@ -84,9 +94,12 @@ fn a_referral_to_a_server_that_nobody_has_named_is_refused_and_no_password_goes_
     for _ in 0..3 {
         mosh.run(["getent", "passwd", "dora"]).exit(2);
     }
-    mosh.run(["getent", "passwd", "ana"]).success();
+    mosh.wait_until("ana is still there", SOON, |mosh| mosh.run(["getent", "passwd", "ana"]).ok());
+    mosh.wait_until("the log has the server", SOON, |mosh| {
+        let journal = mosh.journal();
+        journal.contains(&second.url()) && journal.contains("referral_servers")
+    });
     let journal = mosh.journal();
-    assert!(journal.contains(&second.url()) && journal.contains("referral_servers"), "{journal}");
     assert_eq!(journal.matches("a referral leads to a server").count(), 1, "{journal}");
     assert!(!second.log().contains("cn=identityd"), "{}", second.log());
     // Nor to a socket of this machine.
@@ -97,5 +110,5 @@ fn a_referral_to_a_server_that_nobody_has_named_is_refused_and_no_password_goes_
     );
     mosh.call(["ldapadd", "-M", "-Q", "-Y", "EXTERNAL", "-H", &first.ldapi()]).stdin(&reference).run().success();
     mosh.run(["getent", "passwd", "eva"]).exit(2);
-    assert!(mosh.journal().contains("ldapi://"), "{}", mosh.journal());
+    mosh.wait_until("the log has the socket", SOON, |mosh| mosh.journal().contains("ldapi://"));
 }

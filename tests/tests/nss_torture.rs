@@ -196,21 +196,23 @@ fn a_setuid_program_of_a_member_gets_true_answers() {
     mosh.sh(&format!("cp {probe} /usr/local/bin/setuid && chmod 4755 /usr/local/bin/setuid && mkdir -m 777 /tmp/evil"))
         .success();
     let hostile = |argv: &[&str]| {
-        mosh.call(argv.iter().copied())
-            .user("ana")
-            .env("LD_LIBRARY_PATH", "/tmp/evil")
-            .env("HOME", "/tmp/evil")
-            .env("IDENTITYD_SOCKET", "/tmp/evil/socket")
-            .run()
-            .success()
+        let mut said = String::new();
+        // Entries of shadow come over the socket, for which a call has 200 ms: on a busy machine not at the first try.
+        mosh.wait_until("every answer comes in time", std::time::Duration::from_secs(10), |mosh| {
+            let call = mosh.call(argv.iter().copied()).user("ana").env("LD_LIBRARY_PATH", "/tmp/evil");
+            let call = call.env("HOME", "/tmp/evil").env("IDENTITYD_SOCKET", "/tmp/evil/socket");
+            said = call.run().success().stdout;
+            !said.contains(&format!("\t{}\t", libc::ETIMEDOUT))
+        });
+        said
     };
     let as_root = hostile(&["/usr/local/bin/setuid", "pw", "ben", "sp", "ben", "pw", "root"]);
-    let lines: Vec<_> = as_root.stdout.lines().map(|line| line.split('\t').collect::<Vec<_>>()).collect();
+    let lines: Vec<_> = as_root.lines().map(|line| line.split('\t').collect::<Vec<_>>()).collect();
     assert_eq!(lines[0][1], "SUCCESS");
     assert_eq!(lines[1][1], "SUCCESS", "the effective uid counts");
     assert!(lines[1][5].starts_with("ben:*:"), "no hash: {}", lines[1][5]);
     assert_eq!(lines[2][1], "NOTFOUND");
     let as_ana = hostile(&[&probe, "sp", "ben"]);
-    let answer: Vec<_> = as_ana.stdout.trim().split('\t').collect();
+    let answer: Vec<_> = as_ana.trim().split('\t').collect();
     assert_eq!(answer[1..3], ["UNAVAIL", &libc::EACCES.to_string()]);
 }

@@ -38,6 +38,10 @@ fn health(mosh: &Mosh) -> String {
 }
 
 fn take_away(mosh: &Mosh) {
+    // identityctl waits two seconds at most for what it has written; here it has to have been received.
+    let newest = "sqlite3 -readonly /var/lib/identityd/directory.db 'SELECT generation FROM directory'";
+    let newest = mosh.sh(newest).success();
+    mosh.identityctl(["wait", "--generation", newest.text(), "--timeout", "50s"]).success();
     mosh.sh(&format!("mkdir -p /away && mv {STATE}/directory.db* /away/")).success();
     mosh.wait_until("it is noticed", SOON, |mosh| health(mosh) == "degraded");
 }

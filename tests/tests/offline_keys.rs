@@ -77,6 +77,10 @@ fn enter<'m>(mosh: &'m Mosh, names: &[&str]) -> Sshd<'m> {
 
 /// The embedded directory goes, and identityd begins anew.
 fn take_away(mosh: &Mosh) {
+    // identityctl waits two seconds at most for what it has written; here it has to have been received.
+    let newest = "sqlite3 -readonly /var/lib/identityd/directory.db 'SELECT generation FROM directory'";
+    let newest = mosh.sh(newest).success();
+    mosh.identityctl(["wait", "--generation", newest.text(), "--timeout", "50s"]).success();
     mosh.sh("mkdir -p /away && mv /var/lib/identityd/directory.db* /away/").success();
     restart(mosh);
 }
@@ -314,7 +318,8 @@ fn a_reload_turns_it_off_with_all_that_was_kept_and_on_again() {
     assert!(!mosh.exists("/var/lib/identityd/offline.db"));
     mosh.sh("sed -i 's/^offline_days = 0$/offline_days = 7/' /etc/identityd/identityd.toml").success();
     mosh.daemon().reload();
-    mosh.wait_until("it is kept again", SOON, |mosh| mosh.exists("/var/lib/identityd/offline.db"));
+    // The file is there before it is in use.
+    mosh.wait_until("it is kept again", SOON, |mosh| mosh.journal().contains("is kept from now on"));
     assert_eq!(
         mosh.run(["stat", "-c", "%a %U", "/var/lib/identityd/host.key", "/var/lib/identityd/offline.db"]).text(),
         "600 identityd\n600 identityd"

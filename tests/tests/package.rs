@@ -54,6 +54,7 @@ fn a_package_changes_nothing_by_itself_is_upgraded_under_running_programs_and_go
     mosh.add(&Login::new("ana"));
     let (edited, daemon) = (mosh.read(CONFIG), mosh.read("/run/identityd.pid"));
     assert!(edited.contains("queue = 77"), "{edited}");
+    mosh.wait_until("ana is there", Duration::from_secs(10), |mosh| mosh.run(["getent", "passwd", "ana"]).ok());
     // A program that looks up all the time, and new ones: no look-up fails while the package is replaced.
     let mut storm = mosh
         .call([

@@ -182,6 +182,7 @@ fn a_daemon_that_hangs_is_noticed_and_local_accounts_do_not_care() {
     assert!(mosh.syslog().contains("identityd does not answer (waited 800 ms)"));
     walk(&mosh, "loc", "authenticate acct_mgmt open_session close_session", "at-home-here").success();
     mosh.daemon().resume();
+    mosh.wait_until("it answers again", NO_HANG, |mosh| mosh.identityctl(["status"]).ok());
     walk(&mosh, "ana", "authenticate acct_mgmt", "secret").success();
 }
 

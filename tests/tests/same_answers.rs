@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use tests::fleet::published;
 use tests::population::{Dialect, Person, Population, Team};
 use tests::{Mosh, boot};
 
@@ -158,7 +159,7 @@ fn answers(mosh: &Mosh, people: &Population, service: &str) -> Answers {
     mosh.sh("rm -rf /run/identityd/snapshot /var/lib/identityd/snapshot").success();
     mosh.daemon().start();
     mosh.wait_until("all is published", SOON, |mosh| {
-        mosh.run(["getent", "passwd", "keys"]).ok() && mosh.exists("/run/identityd/snapshot/control")
+        published(mosh) > 0 && mosh.run(["getent", "passwd", "keys"]).ok()
     });
     let mut answers = asked(mosh, people, service);
     for person in &people.people {

@@ -83,7 +83,7 @@ fn an_sftp_only_login_gets_no_shell_no_command_and_no_tunnel() {
     }
     let ssh = |options: &str| {
         mosh.sh(&format!(
-            "timeout 10 ssh -i /root/key -o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null \
+            "timeout 60 ssh -i /root/key -o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null \
              -o ExitOnForwardFailure=yes {options} web@127.0.0.1"
         ))
     };

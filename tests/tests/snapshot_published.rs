@@ -69,7 +69,7 @@ fn files_that_are_gone_come_back_from_the_copy() {
     mosh.daemon().stop();
     mosh.sh("rm -r /run/identityd/snapshot && mv /var/lib/identityd/directory.db /").success();
     mosh.daemon().start();
-    mosh.sh("getent passwd ana && id ben").success();
+    mosh.wait_until("they are back", SOON, |mosh| mosh.sh("getent passwd ana && id ben").ok());
 }
 
 #[test]

@@ -202,6 +202,8 @@ fn a_hung_or_dead_daemon_keeps_members_out_and_local_accounts_do_not_notice() {
     give_keys(&mosh, &["ana"]);
     let sshd = mosh.sshd(&[]);
     sshd.ssh("ana", Auth::Password("secret"), "true").success();
+    // Where her session ends, identityd is told: that comes after ssh(1) has returned.
+    mosh.wait_until("her session has ended", NO_HANG, |mosh| !mosh.run(["pgrep", "-f", "^sshd: ana"]).ok());
     // Each connection that the hung daemon has not taken is listed beside its socket.
     let questions = || mosh.read("/proc/1/net/unix").matches("/run/identityd/socket").count();
     for state in ["hung", "dead"] {
@@ -227,6 +229,10 @@ fn a_hung_or_dead_daemon_keeps_members_out_and_local_accounts_do_not_notice() {
         assert!(state == "dead" || questions() > before, "members are asked about");
     }
     mosh.daemon().start();
+    // Published names are answered for before the directory has been opened.
+    mosh.wait_until("the directory is asked", NO_HANG, |mosh| {
+        mosh.identityctl(["--json", "status"]).stdout.contains("\"reachable\": true")
+    });
     for way in WAYS {
         assert_eq!(sshd.ssh("ana", way, "id -un").success().text(), "ana");
     }

@@ -6,6 +6,11 @@ use std::thread::JoinHandle;
 
 use super::*;
 
+/// For an answer that comes; the thread that gives it has to have its turn.
+const PATIENT: Duration = Duration::from_secs(30);
+/// For one that does not.
+const SHORT: Duration = Duration::from_millis(300);
+
 /// A daemon that answers one connection with `answer`.
 fn daemon(answer: impl FnOnce(UnixStream, Header) + Send + 'static) -> (tempfile::TempDir, Client, JoinHandle<()>) {
     let dir = tempfile::tempdir().unwrap();
@@ -20,7 +25,7 @@ fn daemon(answer: impl FnOnce(UnixStream, Header) + Send + 'static) -> (tempfile
         stream.read_exact(&mut payload).unwrap();
         answer(stream, header);
     });
-    (dir, Client::at(socket).within(Duration::from_millis(300)), thread)
+    (dir, Client::at(socket).within(PATIENT), thread)
 }
 
 fn send(stream: &mut UnixStream, status: Status, id: u64, payload: &[u8]) {
@@ -58,7 +63,7 @@ fn a_daemon_that_is_not_there_is_told_apart_from_one_that_hangs() {
         // Holds the connection until the client has given up.
         let _ = (&stream).read(&mut [0; 1]);
     });
-    let error = client.ask(&Request::Status).unwrap_err();
+    let error = client.within(SHORT).ask(&Request::Status).unwrap_err();
     assert!(matches!(error, ClientError::TimedOut { .. }), "{error}");
     thread.join().unwrap();
 }
@@ -71,7 +76,7 @@ fn interim_frames_for_ever_do_not_extend_the_deadline() {
             std::thread::sleep(Duration::from_millis(1));
         }
     });
-    let error = client.ask(&Request::Status).unwrap_err();
+    let error = client.within(SHORT).ask(&Request::Status).unwrap_err();
     assert!(matches!(error, ClientError::TimedOut { .. }), "{error}");
     thread.join().unwrap();
 }

@@ -296,12 +296,22 @@ mod tests {
     #[tokio::test]
     async fn when_all_are_down_they_are_left_alone_between_tries() {
         let servers = Servers::new(["only"], PATIENCE);
-        assert!(who(&servers, || Err(gone().into())).await.is_err());
-        assert!(servers.order().is_empty());
-        let error = who(&servers, || Ok(())).await.unwrap_err().to_string();
+        let mut left_alone = None;
+        for _ in 0..10 {
+            assert!(who(&servers, || Err(gone().into())).await.is_err());
+            let order = servers.order();
+            // On a busy machine the pause may be over by now: then once more.
+            if let Err(error) = who(&servers, || Ok(())).await {
+                assert!(order.is_empty(), "{order:?}");
+                left_alone = Some(error.to_string());
+                break;
+            }
+        }
+        let error = left_alone.expect("it is left alone");
         assert!(error.contains("only") && error.contains("connection refused"), "{error}");
-        tokio::time::sleep(2 * FIRST_PAUSE).await;
-        assert_eq!(who(&servers, || Ok(())).await.unwrap(), 0);
+        while !matches!(who(&servers, || Ok(())).await, Ok(0)) {
+            tokio::time::sleep(FIRST_PAUSE).await;
+        }
     }
 
     #[test]

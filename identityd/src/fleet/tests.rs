@@ -9,7 +9,7 @@ use crate::directory::{Directory, DirectoryError, Kind};
 use crate::feed::{Follower, Opener};
 use crate::server::tests::World;
 
-const WAIT: Duration = Duration::from_secs(5);
+const WAIT: Duration = Duration::from_secs(60);
 
 fn world() -> World {
     let mut config = Config::default();
@@ -41,13 +41,16 @@ async fn until(directory: &TestDirectory, condition: impl Fn(&[u64]) -> bool) {
 async fn the_last_generation_of_a_burst_is_reported_and_not_each() {
     let world = world();
     until(&world.directory, |reported| !reported.is_empty()).await;
+    let began = Instant::now();
     for n in 1..=40 {
         world.directory.note(Kind::Login, "bea", 2002);
         world.host.refresh(Generation(n), WAIT).await.unwrap();
     }
     until(&world.directory, |reported| reported.last() == Some(&40)).await;
     let reported = reported(&world.directory);
-    assert!(reported.len() < 8, "{reported:?}");
+    // One at once and one a second from then on, however long it took.
+    let most = 8.max(3 + began.elapsed().as_secs() as usize);
+    assert!(reported.len() < most, "{reported:?}");
     assert!(reported.is_sorted(), "{reported:?}");
 }
 

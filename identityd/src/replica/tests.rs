@@ -114,9 +114,10 @@ async fn a_login_that_changes_its_uid_and_one_that_takes_its_old_one_are_both_th
 async fn a_directory_that_fails_half_way_costs_nothing() {
     let world = publishing().await;
     world.directory.no_groups.store(true, Ordering::SeqCst);
-    world.directory.put(a_login("bea", 2010));
+    // The group first: bea alone could be published before it is noted.
     world.directory.groups.lock().unwrap().insert(3000, a_group("renamed", 3000, &[]));
     world.directory.note(Kind::Group, "staff2", 3000);
+    world.directory.put(a_login("bea", 2010));
     assert!(world.host.refresh(Generation(2), Duration::from_millis(300)).await.is_err());
     assert_eq!(uid(&world, "bea"), None);
     world.directory.no_groups.store(false, Ordering::SeqCst);

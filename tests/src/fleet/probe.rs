@@ -45,15 +45,19 @@ impl Probe {
         let thread = std::thread::spawn(move || {
             let mut pages: Vec<_> = pages.into_iter().map(|path| Page { path, file: None, last: 0 }).collect();
             let mut seen = Vec::new();
-            while !stopped.load(Ordering::Relaxed) {
+            loop {
+                // What was published before the end was asked for is looked at once more.
+                let last = stopped.load(Ordering::Relaxed);
                 for (host, page) in pages.iter_mut().enumerate() {
                     if let Some(generation) = page.news() {
                         seen.push(Seen { host, generation, at: now() });
                     }
                 }
+                if last {
+                    break seen;
+                }
                 std::thread::sleep(Duration::from_millis(1));
             }
-            seen
         });
         Self { stop, thread }
     }

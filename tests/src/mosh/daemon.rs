@@ -2,15 +2,17 @@
 
 use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
 use schema::snapshot::control::{NOTHING, RETIRED, WORD};
-use schema::wire::frame::{HEADER, Header, Op};
+use schema::wire::frame::{HEADER, Header, Op, Status};
 
 use super::{Mosh, Output};
+use crate::limit::wide;
 
 /// What identityd writes to stderr.
 pub(super) const LOG: &str = "/var/log/identityd.log";
@@ -30,15 +32,17 @@ impl Daemon<'_> {
     /// When it does not within 10 s.
     #[track_caller]
     pub fn start(self) {
-        self.launch();
         let mosh = self.0;
+        // The troubles of an earlier life are not those of this one.
+        let before = mosh.journal().len();
+        self.launch();
         mosh.wait_until("identityd answers", Duration::from_secs(10), |mosh| {
             assert!(self.alive(), "identityd ended at once:\n{}", mosh.journal());
-            answers(&mosh.outside(SOCKET)).is_ok()
+            answer(&mosh.outside(SOCKET)).is_ok()
         });
         // On a busy machine the first look-up of a test would else meet the first reading of the directory, and its 200 ms may be over before that.
-        let limit = Instant::now() + FIRST_PUBLICATION;
-        while !mosh.publishes() && Instant::now() < limit {
+        let limit = Instant::now() + wide(FIRST_PUBLICATION);
+        while !mosh.is_ready(before) && Instant::now() < limit {
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -93,13 +97,16 @@ impl Daemon<'_> {
     /// Its pid inside the machine, if it runs.
     #[must_use]
     pub fn pid(self) -> Option<u32> {
+        let pid = self.process()?;
+        let stat = self.0.try_read(&format!("/proc/{pid}/stat")).ok()?;
+        (!stat.rsplit_once(") ")?.1.starts_with(['Z', 'X'])).then_some(pid)
+    }
+
+    /// The same until it has been reaped.
+    fn process(self) -> Option<u32> {
         let pid = self.0.try_read(PID).ok()?.trim().parse().ok()?;
-        let proc = |file: &str| self.0.try_read(&format!("/proc/{pid}/{file}")).ok();
-        if proc("stat")?.rsplit_once(") ")?.1.starts_with(['Z', 'X']) {
-            return None;
-        }
-        // A pid that was given to another program has another one; in the middle of an execve(2) it is empty.
-        let command = proc("cmdline")?;
+        // A pid that was given to another program has another one; in the middle of an execve(2), and of a zombie, it is empty.
+        let command = self.0.try_read(&format!("/proc/{pid}/cmdline")).ok()?;
         (command.is_empty() || command.contains("identityd")).then_some(pid)
     }
 
@@ -118,7 +125,7 @@ impl Daemon<'_> {
     /// Until it has been reaped: a zombie's other threads may still hold its lock.
     #[track_caller]
     fn end(self, signal: &str) {
-        let pid = self.pid();
+        let pid = self.process();
         self.signal(signal);
         if let Some(pid) = pid {
             self.0.wait_until("identityd has ended", Duration::from_secs(10), |mosh| {
@@ -129,21 +136,28 @@ impl Daemon<'_> {
     }
 }
 
-/// Asks for a name; any answer will do.
-fn answers(socket: &Path) -> io::Result<()> {
+/// Asks for a name that nobody has.
+fn answer(socket: &Path) -> io::Result<Option<Status>> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(Duration::from_secs(2)))?;
     stream.write_all(&Header::request(Op::PasswdByName, 1, 13, 1000).to_bytes())?;
     stream.write_all(NOBODY)?;
-    stream.read_exact(&mut [0; HEADER])
+    let mut header = [0; HEADER];
+    stream.read_exact(&mut header)?;
+    Ok(Header::parse(&header).ok().and_then(|header| Status::from_raw(header.kind)))
 }
 
 /// How long a test waits for the first publication, which takes milliseconds where the machine has time for it.
 const FIRST_PUBLICATION: Duration = Duration::from_secs(5);
+/// How long a test waits for what was sent to syslog(3) before.
+const LOGGED: Duration = Duration::from_secs(5);
+/// How a message begins that tells when those before it have been written.
+const MARK: &str = "mark of the tests";
 
 impl Mosh {
-    /// Whether there is a snapshot, as the control page says (`docs/snapshot.md`), or none is to be: look-ups alone, or trouble with the directory.
-    fn publishes(&self) -> bool {
+    /// Whether there is a snapshot, as the control page says (`docs/snapshot.md`); with look-ups alone, whether the directory is asked: before it is open, nobody is absent for certain. Or
+    /// there is trouble with the directory: identityd has said so since its log was so long.
+    fn is_ready(&self, before: usize) -> bool {
         let lookup =
             self.try_read("/etc/identityd/identityd.toml").is_ok_and(|text| text.contains("mode = \"lookup\""));
         let page = self.open("/run/identityd/snapshot/control", OFlags::RDONLY);
@@ -151,8 +165,13 @@ impl Mosh {
             let mut word = [0; 8];
             page.read_exact_at(&mut word, WORD as u64).map(|()| u64::from_le_bytes(word))
         });
-        let trouble = || self.journal().lines().any(|line| line.contains(" WARN ") || line.contains(" ERROR "));
-        lookup || trouble() || word.is_ok_and(|word| word != NOTHING && word != RETIRED)
+        let trouble = || {
+            let journal = self.journal();
+            let said = journal.get(before..).unwrap_or_default();
+            said.lines().any(|line| line.contains(" WARN ") || line.contains(" ERROR "))
+        };
+        let opened = || answer(&self.outside(SOCKET)).is_ok_and(|status| status == Some(Status::Absent));
+        trouble() || if lookup { opened() } else { word.is_ok_and(|word| word != NOTHING && word != RETIRED) }
     }
 
     /// identityd of this machine.
@@ -194,9 +213,22 @@ impl Mosh {
         self.try_read(LOG).unwrap_or_default()
     }
 
-    /// What programs and PAM modules have sent to syslog(3).
+    /// What programs and PAM modules have sent to syslog(3), all of it: the machine's init writes one message after the other, and may not have had its turn yet.
     #[must_use]
     pub fn syslog(&self) -> String {
-        self.try_read("/var/log/syslog").unwrap_or_default()
+        static MARKS: AtomicU32 = AtomicU32::new(0);
+        let mark = format!("{MARK} {}", MARKS.fetch_add(1, Ordering::Relaxed));
+        let sent = UnixDatagram::unbound().and_then(|socket| {
+            socket.set_write_timeout(Some(LOGGED))?;
+            socket.send_to(mark.as_bytes(), self.outside("/dev/log"))
+        });
+        let limit = Instant::now() + wide(LOGGED);
+        loop {
+            let text = self.try_read("/var/log/syslog").unwrap_or_default();
+            if sent.is_err() || text.lines().any(|line| line == mark) || Instant::now() >= limit {
+                return text.lines().filter(|line| !line.starts_with(MARK)).map(|line| format!("{line}\n")).collect();
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 }

@@ -137,7 +137,7 @@ impl Mosh {
         );
         self.background("exec php-fpm8.2 -F");
         let socket = format!("/run/php/{login}.sock");
-        self.wait_until("php-fpm listens", SOON, |mosh| mosh.exists(&socket));
+        self.listening_at(&socket);
     }
 
     /// Runs a script until the machine ends.
@@ -151,12 +151,11 @@ impl Mosh {
         self.running.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((script.to_string(), running));
     }
 
-    /// Programs in the background that a test has ended are no mistake.
-    pub(super) fn forget_ended(&self) {
-        self.running
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .retain_mut(|(_, running)| running.alive());
+    /// Programs in the background that a test has ended are no mistake. Whether the one of this script is among them.
+    pub(super) fn has_ended(&self, script: &str) -> bool {
+        let mut all = self.running.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        all.retain_mut(|(_, running)| running.alive());
+        all.iter().all(|(other, _)| other != script)
     }
 
     /// Waits until something listens on this port.
@@ -172,6 +171,22 @@ impl Mosh {
             }
             // /proc/net/tcp of its init: the same name space, no process needed (proc(5)).
             mosh.try_read("/proc/1/net/tcp").unwrap_or_default().contains(&wanted)
+        });
+    }
+
+    /// Waits until something listens at this unix socket. Its file is there before that.
+    ///
+    /// # Panics
+    /// When nothing does within 10 s.
+    #[track_caller]
+    pub fn listening_at(&self, socket: &str) {
+        self.wait_until(&format!("{socket} is listened at"), SOON, |mosh| {
+            // Flags: __SO_ACCEPTCON (proc_net_unix in proc(5)).
+            let listens = |line: &str| {
+                let words: Vec<_> = line.split_whitespace().collect();
+                words.get(3) == Some(&"00010000") && words.last() == Some(&socket)
+            };
+            mosh.try_read("/proc/1/net/unix").unwrap_or_default().lines().any(listens)
         });
     }
 }

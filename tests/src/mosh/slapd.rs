@@ -220,9 +220,11 @@ impl<'m> Slapd<'m> {
 
     /// Kills it, as a crash would.
     pub fn kill(self) {
+        let script = self.script();
         self.signal("KILL");
-        self.mosh.wait_until("slapd has ended", Duration::from_secs(10), |_| !self.alive());
-        self.mosh.forget_ended();
+        // Who has started it hears of its end after that.
+        self.mosh
+            .wait_until("slapd has ended", Duration::from_secs(10), |mosh| !self.alive() && mosh.has_ended(&script));
     }
 
     /// Stops it in mid-air: connections are taken by the kernel, nothing answers.
@@ -237,14 +239,19 @@ impl<'m> Slapd<'m> {
 
     /// Starts it again.
     pub fn start(self) {
+        self.mosh.background(&self.script());
+        self.mosh.listening(self.port());
+    }
+
+    /// It listens at these places one after the other: when it does at the last, it does at all.
+    fn script(self) -> String {
         let (folder, port) = (self.folder(), self.port());
-        let shared = if self.mosh.exists("/srv/shared") { self.shared() } else { String::new() };
-        self.mosh.background(&format!(
-            "echo $$ >{folder}/pid; exec slapd -d stats -F {folder}/config -h 'ldap://127.0.0.1:{port} {} {} {shared}' 2>>{folder}/log",
+        let shared = if self.mosh.exists("/srv/shared") { self.shared() + " " } else { String::new() };
+        format!(
+            "echo $$ >{folder}/pid; exec slapd -d stats -F {folder}/config -h '{} {} {shared}ldap://127.0.0.1:{port}' 2>>{folder}/log",
             self.ldaps(),
             self.ldapi()
-        ));
-        self.mosh.listening(port);
+        )
     }
 
     fn alive(self) -> bool {
