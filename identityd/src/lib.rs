@@ -13,6 +13,7 @@ pub mod directory;
 pub mod feed;
 pub mod fleet;
 pub mod local;
+mod memory;
 pub mod policy;
 pub mod quarantine;
 pub mod replica;

@@ -101,7 +101,7 @@ impl Host {
         let (quarantined, _) = self.cache().source().quarantine().snapshot(0);
         if quarantined > 0 {
             warnings.push(format!(
-                "{quarantined} entries are not served; quarantine has each with its reason and what to do"
+                "entries that are not served: {quarantined}; quarantine has each with its reason and what to do"
             ));
         }
         if let Some(Census { in_many_groups: many @ 1.., such_as: Some(login), .. }) = self.census() {

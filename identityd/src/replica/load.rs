@@ -16,6 +16,7 @@ use super::owner::Command;
 use super::state::Progress;
 use super::{NotPublished, Replica};
 use crate::directory::{Directory, DirectoryError, Entry, Kind, Quarantined, StockedLogin};
+use crate::memory;
 use crate::snapshot::{self, PublishError, SnapshotFile};
 
 /// For one page. A directory that says nothing for so long says nothing more.
@@ -110,6 +111,7 @@ impl Replica {
             }
             let _ = done.send(result);
             then();
+            memory::give_back();
         };
         if let Err(error) = std::thread::Builder::new().name("load".into()).spawn(run) {
             // The sender is gone with the closure: the follower sees a load that has failed.

@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 
 use super::{NotPublished, Opened, Replica};
 use crate::config::Visibility;
+use crate::memory;
 use crate::snapshot::{Folded, Keep, Load, Loaded, Places, PublishError, Publisher};
 
 /// A reader looks for another control page when the heart has not beaten for 30 s.
@@ -327,6 +328,7 @@ impl Owner {
             let folded = fold.run();
             tracing::debug!(seconds = began.elapsed().as_secs_f32(), "a fold has ended");
             let _ = commands.send(Command::Folded(Box::new(folded)));
+            memory::give_back();
         };
         match std::thread::Builder::new().name("fold".into()).spawn(run) {
             Ok(_) => self.folding = true,

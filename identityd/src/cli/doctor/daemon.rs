@@ -78,7 +78,7 @@ fn judge_status(status: &Value, took: Duration) -> Vec<Finding> {
     if quarantined > 0 {
         findings.push(Finding::warning(
             "quarantine",
-            format!("{quarantined} entries are not served, such as those whose name or id a local account has"),
+            format!("entries that are not served: {quarantined}, such as those whose name or id a local account has"),
             "run: identityctl status, which gives each with its reason",
         ));
     }

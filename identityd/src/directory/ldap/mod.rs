@@ -20,7 +20,6 @@ mod follow;
 mod guard;
 mod lookup;
 pub(crate) mod map;
-mod memory;
 mod model;
 mod moved;
 mod node;

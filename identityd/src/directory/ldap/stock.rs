@@ -12,12 +12,12 @@ use schema::record::{Generation, Group, Login};
 use super::client::Search;
 use super::entry::RawEntry;
 use super::map::{Map, Seniority};
-use super::memory::GivesBack;
 use super::model::{Model, Uuid};
 use super::node::Node;
 use super::pool::Pool;
 use super::{filter, node, pages, part};
 use crate::directory::{DirectoryError, Entry, Kind, Stock, StockedLogin};
+use crate::memory::GivesBack;
 
 /// Entries handed over at a time.
 const PORTION: usize = 500;

@@ -14,7 +14,8 @@ use super::model::Uuid;
 use super::node::Node;
 use super::part::Part;
 use super::pool::Pool;
-use super::{follow, memory, moved, node, pages, part};
+use super::{follow, moved, node, pages, part};
+use crate::memory;
 
 /// e-syncRefreshRequired (RFC 4533 §5): the cookie is of no use any more.
 const REFRESH_REQUIRED: u32 = 4096;

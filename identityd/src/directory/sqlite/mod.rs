@@ -11,7 +11,7 @@ mod stock;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 
@@ -36,6 +36,8 @@ pub struct SqliteDirectory {
 const READERS: u32 = 8;
 /// A look-up that gets no connection in this time is answered "unknown", not later.
 const ACQUIRE: Duration = Duration::from_secs(1);
+/// So long it is tried to open the directory.
+const OPENING: Duration = Duration::from_secs(10);
 /// In WAL a reader waits for nobody but a recovery or a checkpoint's last step.
 const READER_BUSY: Duration = Duration::from_millis(500);
 /// A writer waits for another one: an import of 100,000 lines takes seconds.
@@ -173,11 +175,20 @@ fn writer(path: &Path) -> SqlitePool {
         .connect_lazy_with(writing)
 }
 
+/// With the first connection. Nobody's look-up waits for that, and a busy machine may need longer for it than a look-up may wait.
 async fn readers(options: SqliteConnectOptions) -> Result<SqlitePool, sqlx::Error> {
-    SqlitePoolOptions::new()
-        .max_connections(READERS)
-        .acquire_timeout(ACQUIRE)
-        .test_before_acquire(false)
-        .connect_with(options.read_only(true).busy_timeout(READER_BUSY))
-        .await
+    let options = options.read_only(true).busy_timeout(READER_BUSY);
+    let began = Instant::now();
+    loop {
+        let pool = SqlitePoolOptions::new()
+            .max_connections(READERS)
+            .acquire_timeout(ACQUIRE)
+            .test_before_acquire(false)
+            .connect_with(options.clone())
+            .await;
+        match pool {
+            Err(sqlx::Error::PoolTimedOut) if began.elapsed() < OPENING => {}
+            pool => return pool,
+        }
+    }
 }

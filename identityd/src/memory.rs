@@ -1,8 +1,9 @@
-//! What a full reading has used is given back to the system. glibc keeps what lies between pieces that live on: a directory of 100,000 logins left some 80 MB behind, unused for ever.
+//! What a full reading or a fold has used is given back to the system. glibc keeps what lies between pieces that live on, and by chance what it used last: after a reading of 100,000 logins from LDAP some 80 MB stayed unused for ever, after
+//! one of 1,000,000 from SQLite nothing or 36 MB.
 
 /// Gives back what is free when it is dropped: the last field of what was large.
 #[derive(Debug)]
-pub(super) struct GivesBack;
+pub(crate) struct GivesBack;
 
 impl Drop for GivesBack {
     fn drop(&mut self) {
@@ -11,7 +12,7 @@ impl Drop for GivesBack {
 }
 
 /// Gives back what is free. It takes some milliseconds for each hundred megabytes.
-pub(super) fn give_back() {
+pub(crate) fn give_back() {
     // SAFETY: malloc_trim(3) has no preconditions, and may be called from any thread.
     unsafe { libc::malloc_trim(0) };
 }
