@@ -164,6 +164,13 @@ fn id(line: &[u8]) -> Option<u32> {
     std::str::from_utf8(line.split(|byte| *byte == b':').nth(2)?).ok()?.parse().ok()
 }
 
+/// The groups that are the primary group of one of these accounts.
+pub(super) fn primary_groups(passwd: &File, group: &File, accounts: &BTreeSet<String>) -> BTreeSet<String> {
+    let accounts = accounts.iter().filter_map(|name| passwd.fields(name).ok().flatten());
+    let gids: BTreeSet<u32> = accounts.filter_map(|fields| fields.get(3)?.parse().ok()).collect();
+    gids.iter().flat_map(|gid| group.names_of_id(*gid)).map(str::to_owned).collect()
+}
+
 /// A number as every program writes it.
 pub(super) fn number(text: &str) -> Option<u32> {
     text.parse().ok().filter(|number: &u32| number.to_string() == text)
@@ -218,6 +225,13 @@ impl Files {
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (Sort, &mut File)> {
         self.0.iter_mut().map(|(sort, file)| (*sort, file))
+    }
+
+    /// Puts lines of one of them back ([`File::put_back`]).
+    pub(super) fn put_back(&mut self, sort: Sort, before: &File, names: &BTreeSet<String>) {
+        if let Some(file) = self.0.get_mut(&sort) {
+            file.put_back(before, names);
+        }
     }
 
     /// Without the lines of these names.

@@ -13,10 +13,10 @@ use serde_json::{Value, json};
 
 use super::ETC;
 use super::backup::Backup;
-use super::files::{Files, Sort};
+use super::files::{Files, Lines, Sort, primary_groups};
 use super::lock::Locked;
 use super::plan::{Kind, Known, Plan, Rules, members, plan, wanted};
-use super::swap::Swap;
+use super::swap::{Step, Swap};
 use crate::accounts::AccountsError;
 use crate::cli::args::ReleaseArgs;
 use crate::cli::doctor::{sshd_text, sudoers_files};
@@ -56,7 +56,9 @@ pub(super) fn run(output: &Output, args: &ReleaseArgs) -> Result<Exit, CliError>
         (true, false) => Some(apply(etc, &files, &plan, &config, args.timeout.0)?),
         (true, true) => {
             // Only what an interrupted run has left beside the files.
-            Swap::prepare(etc, &files, &files)?;
+            for step in [Step::First, Step::Second] {
+                Swap::prepare(etc, step, &files, &files)?;
+            }
             None
         }
         (false, _) => None,
@@ -162,28 +164,42 @@ fn text(output: &Output, plan: &Plan) -> String {
 
 fn apply(etc: &Path, files: &Files, plan: &Plan, config: &Config, limit: Duration) -> Result<Backup, CliError> {
     published(files, plan, config, limit)?;
-    let after = files.without(&plan.lines);
+    let (middle, after) = (files.without(&without_shared(files, &plan.lines)), files.without(&plan.lines));
     let backup = Backup::create(files, &plan.lines)?;
-    let mut swap = match Swap::prepare(etc, files, &after) {
-        Ok(swap) => swap,
+    let prepared = Swap::prepare(etc, Step::First, files, &middle)
+        .and_then(|first| Ok((first, Swap::prepare(etc, Step::Second, &middle, &after)?)));
+    let (mut first, mut second) = match prepared {
+        Ok(swaps) => swaps,
         Err(error) => {
             backup.discard();
             return Err(error);
         }
     };
-    let moved = swap
+    let moved = first
         .replace(&[Sort::Group, Sort::Gshadow, Sort::Passwd])
+        .and_then(|()| second.replace(&[Sort::Group, Sort::Gshadow]))
         .and_then(|()| seen(files, plan, limit))
-        .and_then(|()| swap.replace(&[Sort::Shadow]));
+        .and_then(|()| first.replace(&[Sort::Shadow]));
     match moved {
         Ok(()) => Ok(backup),
         Err(error) => {
-            swap.undo()?;
+            second.undo()?;
+            first.undo()?;
             reload();
             backup.discard();
             Err(CliError::Refused(format!("all files are as they were, because: {error}")))
         }
     }
+}
+
+/// These lines without those of groups that are nobody's primary group. They go when their members have gone: what the directory says of a local account's groups does not count.
+fn without_shared(files: &Files, lines: &Lines) -> Lines {
+    let mut lines = lines.clone();
+    let (Some(passwd), Some(group)) = (files.get(Sort::Passwd), files.get(Sort::Group)) else { return lines };
+    let primary = primary_groups(passwd, group, &lines.passwd);
+    lines.group.retain(|name| primary.contains(name));
+    lines.gshadow.retain(|name| primary.contains(name) || !group.has(name));
+    lines
 }
 
 /// Waits until the snapshot has all of it. In lookup mode there is none.

@@ -8,10 +8,10 @@ use serde_json::json;
 
 use super::ETC;
 use super::backup::Backup;
-use super::files::{File, Files, Lines, Sort};
+use super::files::{File, Files, Lines, Sort, primary_groups};
 use super::lock::Locked;
 use super::release::reload;
-use super::swap::Swap;
+use super::swap::{Step, Swap};
 use crate::cli::args::RestoreArgs;
 use crate::cli::output::{Output, lines, printable};
 use crate::cli::snapshot::LIVE;
@@ -24,7 +24,7 @@ pub(super) fn run(output: &Output, args: &RestoreArgs) -> Result<Exit, CliError>
     let before = Files::read(etc)?;
     let mut backups = Backup::all()?;
     let names: BTreeSet<&str> = args.names.iter().map(String::as_str).collect();
-    let mut after = before.clone();
+    let (mut middle, mut after) = (before.clone(), before.clone());
     let mut back = Lines::default();
     let mut conflicts = Vec::new();
     for backup in &backups {
@@ -38,6 +38,11 @@ pub(super) fn run(output: &Output, args: &RestoreArgs) -> Result<Exit, CliError>
             let was = backup.file(sort)?;
             conflicts.extend(wanted.iter().filter_map(|name| conflict(sort, file, &was, name)));
             file.put_back(&was, &wanted);
+            if matches!(sort, Sort::Group | Sort::Gshadow) {
+                let (passwd, group) = (backup.file(Sort::Passwd)?, backup.file(Sort::Group)?);
+                let primary = primary_groups(&passwd, &group, &backup.taken.passwd);
+                middle.put_back(sort, &was, &wanted.difference(&primary).cloned().collect());
+            }
             back.of_mut(sort).append(&mut wanted);
         }
     }
@@ -65,7 +70,7 @@ pub(super) fn run(output: &Output, args: &RestoreArgs) -> Result<Exit, CliError>
     }
     let applied = args.apply && !back.is_empty();
     if applied {
-        apply(etc, &before, &after)?;
+        apply(etc, [&before, &middle, &after])?;
         for backup in &mut backups {
             for sort in Sort::ALL {
                 backup.taken.of_mut(sort).retain(|name| !back.of(sort).contains(name));
@@ -103,10 +108,7 @@ fn chosen(backup: &Backup, sort: Sort, names: &BTreeSet<&str>) -> Result<BTreeSe
     }
     let mut names: BTreeSet<String> = names.iter().map(|name| (*name).to_owned()).collect();
     if matches!(sort, Sort::Group | Sort::Gshadow) {
-        let (passwd, group) = (backup.file(Sort::Passwd)?, backup.file(Sort::Group)?);
-        let accounts = names.iter().filter_map(|name| passwd.fields(name).ok().flatten());
-        let gids: Vec<u32> = accounts.filter_map(|fields| fields.get(3)?.parse().ok()).collect();
-        names.extend(gids.iter().flat_map(|gid| group.names_of_id(*gid)).map(str::to_owned));
+        names.extend(primary_groups(&backup.file(Sort::Passwd)?, &backup.file(Sort::Group)?, &names));
     }
     Ok(taken.intersection(&names).cloned().collect())
 }
@@ -125,11 +127,16 @@ fn conflict(sort: Sort, now: &File, was: &File, name: &str) -> Option<String> {
     Some(format!("{sort} has {other} with the id {id} of {name} now"))
 }
 
-/// A password is there before its account, and an account before its group: as long as that is the directory's it is found there.
-fn apply(etc: &Path, before: &Files, after: &Files) -> Result<(), CliError> {
-    let mut swap = Swap::prepare(etc, before, after)?;
-    if let Err(error) = swap.replace(&[Sort::Shadow, Sort::Passwd, Sort::Gshadow, Sort::Group]) {
-        swap.undo()?;
+/// A group is there before its members. A password is there before its account, and an account before its primary group: as long as that is the directory's it is found there.
+fn apply(etc: &Path, [before, middle, after]: [&Files; 3]) -> Result<(), CliError> {
+    let mut first = Swap::prepare(etc, Step::First, before, middle)?;
+    let mut second = Swap::prepare(etc, Step::Second, middle, after)?;
+    let back = first
+        .replace(&[Sort::Gshadow, Sort::Group])
+        .and_then(|()| second.replace(&[Sort::Shadow, Sort::Passwd, Sort::Gshadow, Sort::Group]));
+    if let Err(error) = back {
+        second.undo()?;
+        first.undo()?;
         return Err(error);
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! Puts new files in the places of the old ones. All of them are complete and on the disk before the first is renamed; the old ones are kept as links until
+//! Puts new files in the places of the old ones. All of them are complete and on the disk before the first is renamed; each old one is kept as a link until
 //! it is over, so that going back needs no room.
 
 use std::fs::{self, OpenOptions};
@@ -9,10 +9,18 @@ use std::path::{Path, PathBuf};
 use super::files::{Files, Sort};
 use crate::cli::CliError;
 
+/// A file may be replaced in two steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    First,
+    Second,
+}
+
 /// New files that are ready.
 #[derive(Debug)]
 pub(super) struct Swap {
     etc: PathBuf,
+    step: Step,
     ready: Vec<Sort>,
     /// Those in place, in that order.
     done: Vec<Sort>,
@@ -23,8 +31,8 @@ impl Swap {
     ///
     /// # Errors
     /// A full disk, for one. Nothing has changed.
-    pub(super) fn prepare(etc: &Path, before: &Files, after: &Files) -> Result<Self, CliError> {
-        let mut swap = Self { etc: etc.into(), ready: Vec::new(), done: Vec::new() };
+    pub(super) fn prepare(etc: &Path, step: Step, before: &Files, after: &Files) -> Result<Self, CliError> {
+        let mut swap = Self { etc: etc.into(), step, ready: Vec::new(), done: Vec::new() };
         for (sort, file) in after.iter() {
             // What an interrupted run has left.
             swap.remove(sort);
@@ -45,17 +53,17 @@ impl Swap {
         file.write_all(bytes)?;
         fchown(&file, Some(before.uid()), Some(before.gid()))?;
         file.set_permissions(fs::Permissions::from_mode(before.mode() & 0o7777))?;
-        file.sync_all()?;
-        fs::hard_link(&path, self.before(sort))
+        file.sync_all()
     }
 
-    /// Puts these into their places, one right after the other, as far as they differ. On the disk when it returns: between the first and the last there are microseconds, in which a login has not all of
-    /// its groups.
+    /// Puts these into their places, one right after the other, as far as they differ. On the disk when it returns.
     pub(super) fn replace(&mut self, sorts: &[Sort]) -> Result<(), CliError> {
         for sort in sorts.iter().copied().filter(|sort| self.ready.contains(sort)).collect::<Vec<_>>() {
             let path = sort.path(&self.etc);
             let failed = CliError::io(format!("replace {}", path.display()));
-            fs::rename(self.complete(sort), &path).map_err(failed)?;
+            let replaced =
+                fs::hard_link(&path, self.before(sort)).and_then(|()| fs::rename(self.complete(sort), &path));
+            replaced.map_err(failed)?;
             self.done.push(sort);
         }
         self.sync().map_err(CliError::io(format!("write {}", self.etc.display())))
@@ -88,11 +96,16 @@ impl Swap {
     }
 
     fn complete(&self, sort: Sort) -> PathBuf {
-        self.etc.join(format!("{}.identityctl-new", sort.name()))
+        self.beside(sort, "new")
     }
 
     fn before(&self, sort: Sort) -> PathBuf {
-        self.etc.join(format!("{}.identityctl-old", sort.name()))
+        self.beside(sort, "old")
+    }
+
+    fn beside(&self, sort: Sort, what: &str) -> PathBuf {
+        let step = if self.step == Step::First { "" } else { "-2" };
+        self.etc.join(format!("{}.identityctl-{what}{step}", sort.name()))
     }
 
     fn remove(&self, sort: Sort) {
@@ -129,7 +142,7 @@ mod tests {
         let inode = fs::metadata(&path).unwrap().ino();
         let before = Files::of([File::new(Sort::Shadow, &fs::read(&path).unwrap())]);
         let after = Files::of([File::new(Sort::Shadow, b"ben:*:::::::\n")]);
-        let mut swap = Swap::prepare(dir.path(), &before, &after).unwrap();
+        let mut swap = Swap::prepare(dir.path(), Step::First, &before, &after).unwrap();
         swap.replace(&[Sort::Shadow]).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"ben:*:::::::\n");
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o640);
