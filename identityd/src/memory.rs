@@ -1,5 +1,5 @@
 //! What a full reading or a fold has used is given back to the system. glibc keeps what lies between pieces that live on, and by chance what it used last: after a reading of 100,000 logins from LDAP some 80 MB stayed unused for ever, after
-//! one of 1,000,000 from SQLite nothing or 36 MB.
+//! one of 1,000,000 from SQLite 52 to 88 MB, of which 25 to 39 are in use.
 
 /// Gives back what is free when it is dropped: the last field of what was large.
 #[derive(Debug)]

@@ -55,6 +55,7 @@ fn accounts_that_were_imported_move_over_and_come_back_to_the_byte() {
     for file in ["passwd", "shadow", "group", "gshadow"] {
         mosh.sh(&format!("grep -E '^(ana|ben|web):' /etc/{file}")).failure();
         assert!(!mosh.exists(&format!("/etc/{file}.lock")) && !mosh.exists(&format!("/etc/{file}.identityctl-old")));
+        mosh.sh("ls /etc/*.identityctl-*").failure();
     }
     assert_eq!(mosh.run(["id", "ana"]).success().stdout, as_local);
     assert_eq!(
@@ -80,6 +81,19 @@ fn accounts_that_were_imported_move_over_and_come_back_to_the_byte() {
 }
 
 #[test]
+fn who_comes_back_alone_leaves_nobody_without_a_primary_group_and_is_told_of_the_groups_that_stay() {
+    let mosh = imported!("userdel deploy; useradd -M -d /home/cyd -s /bin/bash -u 2003 -g ben cyd");
+    mosh.identityctl(["local", "release", "--apply"]).success();
+    let shown = mosh.identityctl(["local", "restore", "ana"]).success();
+    assert!(shown.stdout.contains("These groups stay in the directory") && shown.stdout.contains(": web"), "{shown}");
+    let refused = mosh.identityctl(["local", "restore", "ben", "--apply"]).exit(1);
+    assert!(refused.stderr.contains("ben is the primary group of cyd as well"), "{refused}");
+    mosh.sh("grep -E '^(ana|ben|cyd):' /etc/passwd").failure();
+    mosh.identityctl(["local", "restore", "ben", "cyd", "--apply"]).success();
+    assert_eq!(mosh.run(["id", "-gn", "cyd"]).success().text(), "ben");
+}
+
+#[test]
 fn an_administrator_stays_and_who_was_removed_meanwhile_is_named_before_it_comes_back() {
     let mosh = imported!("userdel deploy");
     mosh.identityctl(["local", "release", "--keep", "nobody-here"]).failure();
@@ -93,9 +107,10 @@ fn an_administrator_stays_and_who_was_removed_meanwhile_is_named_before_it_comes
     mosh.wait_until("she is gone", LIMIT, |mosh| mosh.run(["getent", "passwd", "ana"]).stdout.is_empty());
     let shown = mosh.identityctl(["local", "restore"]).success();
     assert!(shown.stdout.contains("would be a login here again: ana"), "{shown}");
-    let json = mosh.identityctl(["local", "restore", "--json", "--apply"]).success();
+    let json = mosh.identityctl(["local", "restore", "--json"]).success();
     let json: Value = serde_json::from_str(&json.stdout).expect("JSON");
-    assert_eq!(json["removed_in_directory"], serde_json::json!(["ana"]));
+    assert_eq!(json["not_in_directory"], serde_json::json!(["ana"]));
+    mosh.identityctl(["local", "restore", "--apply"]).success();
     mosh.sh("grep ^ana: /etc/passwd").success();
 }
 
@@ -187,17 +202,17 @@ fn killed_between_two_files_every_account_is_known_can_log_in_and_the_same_comma
     let sshd = mosh.sshd(&[]);
     let mut in_the_middle = 0;
     // On a slow machine a kill may come when all is done.
-    let files_in_turn = ["group", "gshadow", "passwd"].into_iter().cycle().enumerate().take(30);
-    for (turn, file) in files_in_turn {
-        if turn >= 3 && in_the_middle > 0 {
+    let lines = [("ana", "group"), ("ana", "gshadow"), ("ana", "passwd"), ("web", "group"), ("web", "gshadow")];
+    for (turn, (line, file)) in lines.into_iter().cycle().enumerate().take(50) {
+        if turn >= lines.len() && in_the_middle > 0 {
             break;
         }
         // As soon as this file is another one. The last is shadow.
         let killed = mosh.sh(&format!(
-            "identityctl local release --apply & while grep -q ^ana: /etc/{file}; do :; done; kill -9 $!; wait $!; grep -c ^ana: /etc/shadow"
+            "identityctl local release --apply & while grep -q ^{line}: /etc/{file}; do :; done; kill -9 $!; wait $!; grep -c ^ana: /etc/shadow"
         ));
         in_the_middle += u32::from(killed.text().ends_with('1'));
-        assert_eq!(mosh.sh(WHOLE).success().stdout, before, "after {file}");
+        assert_eq!(mosh.sh(WHOLE).success().stdout, before, "after {line} in {file}");
         assert_eq!(sshd.ssh("ana", Auth::Password("opensesame"), "id -un").success().text(), "ana", "after {file}");
         mosh.identityctl(["local", "release", "--apply"]).success();
         mosh.sh("grep -E '^(ana|ben|web):' /etc/passwd /etc/shadow /etc/group /etc/gshadow; ls /etc/*.lock /etc/*.identityctl-*").failure();

@@ -11,7 +11,7 @@ const CONFIG: &str = "/etc/identityd/identityd.toml";
 const LIVE: &str = "/run/identityd/snapshot";
 const SOON: Duration = Duration::from_secs(20);
 
-/// A program of ana's that looks ben up again and again, and says what went wrong. An answer that did not come in time, over the socket of an identityd that is just starting or has no
+/// A program of ana's that looks ben up again and again, and says what went wrong. An answer that did not come in time, or "unknown", over the socket of an identityd that is just starting or has no
 /// processor, is none, and so not wrong; Python's `pwd` does not tell it from "no such user".
 const READER: &str = r#"
 import ctypes, errno, time
@@ -27,12 +27,12 @@ while True:
     error = ctypes.get_errno()
     if entry and entry.contents.name == b"ben" and entry.contents.gecos in (b"", b"anew"):
         well += 1
+        if well % 10 == 0:
+            print("well", well, flush=True)
     elif entry:
         print("WRONG another's entry", entry.contents.name, flush=True)
     elif error not in (errno.ETIMEDOUT, errno.EAGAIN):
         print("WRONG no such user, or errno", error, flush=True)
-    if well % 10 == 0:
-        print("well", well, flush=True)
     time.sleep(0.01)
 "#;
 

@@ -1,6 +1,6 @@
 //! Where an attempt comes from, as far as places in the queue are counted by it.
 
-use std::net::Ipv6Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use schema::wire::message::PamContext;
 
@@ -18,10 +18,11 @@ pub fn origin(context: &PamContext) -> Option<String> {
 /// `None`: it is not an IPv6 address.
 fn network(host: &str) -> Option<String> {
     let address: Ipv6Addr = host.split('%').next()?.parse().ok()?;
-    if let Some(address) = address.to_ipv4_mapped() {
-        return Some(address.to_string());
+    let [a, b, c, d, e, f, g, h] = address.segments();
+    // ::ffff:0:0/96 (RFC 4291, 2.5.5.2) and 64:ff9b::/96 (RFC 6052, 2.1): each has all of IPv4 behind it.
+    if matches!([a, b, c, d, e, f], [0, 0, 0, 0, 0, 0xffff] | [0x64, 0xff9b, 0, 0, 0, 0]) {
+        return Some(Ipv4Addr::from(u32::from(g) << 16 | u32::from(h)).to_string());
     }
-    let [a, b, c, d, ..] = address.segments();
     Some(format!("{}/64", Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0)))
 }
 
@@ -46,7 +47,9 @@ mod tests {
         assert_eq!(of("2001:0db8:0000:0001:ffff::2", ""), of("2001:db8:0:1::1", ""));
         assert_ne!(of("2001:db8:0:2::1", ""), of("2001:db8:0:1::1", ""));
         assert_eq!(of("fe80::1%eth0", "").as_deref(), Some("fe80::/64"));
-        assert_eq!(of("::ffff:192.0.2.1", "").as_deref(), Some("192.0.2.1"));
+        for translated in ["::ffff:192.0.2.1", "64:ff9b::192.0.2.1"] {
+            assert_eq!(of(translated, "").as_deref(), Some("192.0.2.1"));
+        }
     }
 
     #[test]

@@ -151,10 +151,10 @@ impl Mosh {
         self.running.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((script.to_string(), running));
     }
 
-    /// Programs in the background that a test has ended are no mistake. Whether the one of this script is among them.
-    pub(super) fn has_ended(&self, script: &str) -> bool {
+    /// A program in the background that a test has ended is no mistake: forgets that of this script when it has. Whether it has.
+    pub(super) fn forget_if_ended(&self, script: &str) -> bool {
         let mut all = self.running.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        all.retain_mut(|(_, running)| running.alive());
+        all.retain_mut(|(other, running)| other != script || running.alive());
         all.iter().all(|(other, _)| other != script)
     }
 

@@ -223,8 +223,9 @@ impl<'m> Slapd<'m> {
         let script = self.script();
         self.signal("KILL");
         // Who has started it hears of its end after that.
-        self.mosh
-            .wait_until("slapd has ended", Duration::from_secs(10), |mosh| !self.alive() && mosh.has_ended(&script));
+        self.mosh.wait_until("slapd has ended", Duration::from_secs(10), |mosh| {
+            !self.alive() && mosh.forget_if_ended(&script)
+        });
     }
 
     /// Stops it in mid-air: connections are taken by the kernel, nothing answers.

@@ -31,7 +31,7 @@ pub struct ReleaseArgs {
     /// Only these accounts, with their primary groups. Default: all accounts and groups that can move.
     #[arg(value_name = "NAME")]
     pub names: Vec<String>,
-    /// This account stays in the files: leave one administrator, with a way to be root, for the day on which nothing else answers. May be given several times.
+    /// This account stays in the files, if each run says so: leave one administrator, with a way to be root, for the day on which nothing else answers. May be given several times.
     #[arg(long, value_name = "NAME", conflicts_with = "names")]
     pub keep: Vec<String>,
     /// Do it.

@@ -1,7 +1,7 @@
 //! `identityctl local`: moves this server's own accounts over to the directory, and back.
 //!
 //! The order in which the files change is the point of it. An account is in the directory's snapshot before its line goes (`quarantine::published_login`), and whoever reads the snapshot leaves out what is in the files. So of a
-//! primary group that goes first, then of the account, there is no moment in which nobody knows it; its other groups go after it, because the directory gives a local account none. Its line of shadow goes last, when
+//! primary group that goes first, then of the account, there is no moment in which nobody knows it; groups that are nobody's primary group go after it, because the directory gives a local account none. Its line of shadow goes last, when
 //! identityd checks its password: until then pam_unix does. An interruption leaves a prefix of that order.
 
 mod backup;

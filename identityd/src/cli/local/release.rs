@@ -82,6 +82,13 @@ fn made(files: &Files, config: &Config, args: &ReleaseArgs) -> Result<Plan, CliE
     let there = |name: &String| {
         [Sort::Passwd, Sort::Shadow].iter().any(|sort| files.get(*sort).is_some_and(|file| file.has(name)))
     };
+    let no_account = |name: &&String| !files.get(Sort::Passwd).is_some_and(|passwd| passwd.has(name));
+    if let Some(moved) = args.keep.iter().find(|name| no_account(name) && there(name)) {
+        return Err(CliError::Refused(format!(
+            "{} has moved already; first: identityctl local restore {moved} --apply",
+            printable(moved)
+        )));
+    }
     if let Some(unknown) = names.iter().chain(&args.keep).find(|name| !there(name)) {
         return Err(CliError::Refused(format!("{} is not in /etc/passwd", printable(unknown))));
     }
@@ -183,8 +190,7 @@ fn apply(etc: &Path, files: &Files, plan: &Plan, config: &Config, limit: Duratio
     match moved {
         Ok(()) => Ok(backup),
         Err(error) => {
-            second.undo()?;
-            first.undo()?;
+            Swap::undo_both(&mut first, &mut second)?;
             reload();
             backup.discard();
             Err(CliError::Refused(format!("all files are as they were, because: {error}")))

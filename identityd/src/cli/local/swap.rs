@@ -1,5 +1,5 @@
-//! Puts new files in the places of the old ones. All of them are complete and on the disk before the first is renamed; each old one is kept as a link until
-//! it is over, so that going back needs no room.
+//! Puts new files in the places of the old ones. All of them are complete and on the disk before the first is renamed; each old one is kept as a link, made when it is
+//! renamed over, until all is over: going back needs no room.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind, Write};
@@ -91,6 +91,16 @@ impl Swap {
         self.sync().map_err(CliError::io(format!("write {}", self.etc.display())))
     }
 
+    /// Puts both steps back, the second one first.
+    ///
+    /// # Errors
+    /// As for [`undo`](Self::undo).
+    pub(super) fn undo_both(first: &mut Self, second: &mut Self) -> Result<(), CliError> {
+        // The first goes on all the same: it has what was there before both.
+        let undone = (second.undo(), first.undo());
+        undone.0.and(undone.1)
+    }
+
     fn sync(&self) -> io::Result<()> {
         fs::File::open(&self.etc)?.sync_all()
     }
@@ -150,5 +160,45 @@ mod tests {
         drop(swap);
         assert_eq!(fs::metadata(&path).unwrap().ino(), inode);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn two_steps_are_undone_through_the_state_between_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("group");
+        let texts = ["ana:x:2001:\nweb:x:3000:ana\n", "web:x:3000:ana\n", ""];
+        fs::write(&path, texts[0]).unwrap();
+        let [before, middle, after] = texts.map(|text| Files::of([File::new(Sort::Group, text.as_bytes())]));
+        let mut first = Swap::prepare(dir.path(), Step::First, &before, &middle).unwrap();
+        let mut second = Swap::prepare(dir.path(), Step::Second, &middle, &after).unwrap();
+        first.replace(&[Sort::Group]).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), texts[1]);
+        second.replace(&[Sort::Group]).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), texts[2]);
+        second.undo().unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), texts[1]);
+        Swap::undo_both(&mut first, &mut second).unwrap();
+        drop((first, second));
+        assert_eq!(fs::read_to_string(&path).unwrap(), texts[0]);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_cannot_be_undone_keeps_the_links_of_both_steps() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("group");
+        let texts = ["one:x:2001:\ntwo:x:2002:\n", "two:x:2002:\n", ""];
+        fs::write(&path, texts[0]).unwrap();
+        let [before, middle, after] = texts.map(|text| Files::of([File::new(Sort::Group, text.as_bytes())]));
+        let mut first = Swap::prepare(dir.path(), Step::First, &before, &middle).unwrap();
+        let mut second = Swap::prepare(dir.path(), Step::Second, &middle, &after).unwrap();
+        first.replace(&[Sort::Group]).unwrap();
+        second.replace(&[Sort::Group]).unwrap();
+        fs::remove_file(&path).unwrap();
+        fs::create_dir_all(path.join("in the way")).unwrap();
+        assert!(Swap::undo_both(&mut first, &mut second).is_err());
+        drop((first, second));
+        assert_eq!(fs::read_to_string(dir.path().join("group.identityctl-old")).unwrap(), texts[0]);
+        assert_eq!(fs::read_to_string(dir.path().join("group.identityctl-old-2")).unwrap(), texts[1]);
     }
 }

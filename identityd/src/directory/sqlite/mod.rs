@@ -36,7 +36,7 @@ pub struct SqliteDirectory {
 const READERS: u32 = 8;
 /// A look-up that gets no connection in this time is answered "unknown", not later.
 const ACQUIRE: Duration = Duration::from_secs(1);
-/// So long it is tried to open the directory.
+/// How long opening the directory is tried; `status` tells of trouble after that.
 const OPENING: Duration = Duration::from_secs(10);
 /// In WAL a reader waits for nobody but a recovery or a checkpoint's last step.
 const READER_BUSY: Duration = Duration::from_millis(500);
@@ -175,7 +175,7 @@ fn writer(path: &Path) -> SqlitePool {
         .connect_lazy_with(writing)
 }
 
-/// With the first connection. Nobody's look-up waits for that, and a busy machine may need longer for it than a look-up may wait.
+/// The pool of the readers, with its first connection. A busy machine may need longer for that one than a look-up may wait, and no look-up waits for all of it (`OPENING` in `daemon/pam.rs`).
 async fn readers(options: SqliteConnectOptions) -> Result<SqlitePool, sqlx::Error> {
     let options = options.read_only(true).busy_timeout(READER_BUSY);
     let began = Instant::now();
