@@ -6,6 +6,19 @@ use serde_json::Value;
 use crate::Mosh;
 use crate::mosh::Output;
 
+/// A machine with a slapd as it is shipped, which identityctl administers; identityd does not run.
+#[macro_export]
+macro_rules! administered {
+    ($mosh:ident, $slapd:ident) => {
+        $crate::administered!($mosh, $slapd, "", "");
+    };
+    ($mosh:ident, $slapd:ident, $entries:expr, $more:expr) => {
+        let $mosh = $crate::boot!($crate::Mosh::builder().without_daemon());
+        let $slapd = $mosh.slapd($entries);
+        $mosh.ldap_directory(&[$slapd.url()], $more);
+    };
+}
+
 /// Runs a command line; words are split at spaces.
 pub fn ctl(mosh: &Mosh, line: &str) -> Output {
     mosh.identityctl(line.split(' '))

@@ -2,19 +2,7 @@
 
 use tests::administrator::{ctl, json, sound};
 use tests::mosh::{LdapLogin, group_ldif};
-use tests::{Mosh, boot};
-
-/// A machine with a slapd as it is shipped, which identityctl administers; identityd does not run.
-macro_rules! machine {
-    ($mosh:ident, $slapd:ident) => {
-        machine!($mosh, $slapd, "", "");
-    };
-    ($mosh:ident, $slapd:ident, $entries:expr, $more:expr) => {
-        let $mosh = boot!(Mosh::builder().without_daemon());
-        let $slapd = $mosh.slapd($entries);
-        $mosh.ldap_directory(&[$slapd.url()], $more);
-    };
-}
+use tests::{Mosh, administered, boot};
 
 #[test]
 fn what_is_refused_is_refused_in_the_same_words_as_in_sql() {
@@ -70,7 +58,7 @@ fn what_is_refused_is_refused_in_the_same_words_as_in_sql() {
     let sql = boot!(Mosh::builder().without_daemon());
     let expected = refusals(&sql);
     drop(sql);
-    machine!(mosh, _slapd);
+    administered!(mosh, _slapd);
     let found = refusals(&mosh);
     for (found, expected) in found.iter().zip(&expected) {
         assert_eq!(found, expected);
@@ -79,7 +67,7 @@ fn what_is_refused_is_refused_in_the_same_words_as_in_sql() {
 
 #[test]
 fn nobody_gets_an_id_that_somebody_had_before_whoever_writes() {
-    machine!(mosh, slapd);
+    administered!(mosh, slapd);
     let uid = json(&mosh, "login add gone --capabilities shell")["result"]["uid"].as_u64().expect("a uid");
     ctl(&mosh, "login add ana").success();
     ctl(&mosh, "login remove gone").success();
@@ -154,7 +142,7 @@ fn nobody_gets_an_id_that_somebody_had_before_whoever_writes() {
 
 #[test]
 fn each_account_of_the_server_may_do_what_it_is_for_and_no_more() {
-    machine!(mosh, slapd);
+    administered!(mosh, slapd);
     ctl(&mosh, "login add ana").success();
     ctl(&mosh, "login add gone").success();
     ctl(&mosh, "login remove gone").success();

@@ -4,19 +4,7 @@ use std::time::Duration;
 
 use tests::administrator::{self, ctl, json, sound, with_stdin};
 use tests::mosh::{LdapLogin, Output, Slapd, group_ldif};
-use tests::{Mosh, boot};
-
-/// A machine with a slapd as it is shipped, which identityctl administers; identityd does not run.
-macro_rules! machine {
-    ($mosh:ident, $slapd:ident) => {
-        machine!($mosh, $slapd, "", "");
-    };
-    ($mosh:ident, $slapd:ident, $entries:expr, $more:expr) => {
-        let $mosh = boot!(Mosh::builder().without_daemon());
-        let $slapd = $mosh.slapd($entries);
-        $mosh.ldap_directory(&[$slapd.url()], $more);
-    };
-}
+use tests::{Mosh, administered, boot};
 
 /// A configuration file with nothing but a directory, for `directory copy`.
 fn other(mosh: &Mosh, name: &str, directory: &str) -> String {
@@ -36,55 +24,55 @@ fn in_ldap(mosh: &Mosh, slapd: Slapd<'_>) -> String {
 
 #[test]
 fn a_login_is_added_shown_listed_and_changed() {
-    machine!(mosh, _slapd);
+    administered!(mosh, _slapd);
     administrator::a_login_is_added_shown_listed_and_changed(&mosh);
     sound(&mosh);
 }
 
 #[test]
 fn a_login_is_locked_expired_moved_renamed_removed_and_restored_with_its_uid() {
-    machine!(mosh, _slapd);
+    administered!(mosh, _slapd);
     administrator::a_login_is_locked_expired_moved_renamed_removed_and_restored_with_its_uid(&mosh);
     sound(&mosh);
 }
 
 #[test]
 fn groups_and_their_members_are_kept() {
-    machine!(mosh, _slapd);
+    administered!(mosh, _slapd);
     administrator::groups_and_their_members_are_kept(&mosh);
     sound(&mosh);
 }
 
 #[test]
 fn memberships_are_kept_and_one_in_use_is_not_removed() {
-    machine!(mosh, _slapd);
+    administered!(mosh, _slapd);
     administrator::memberships_are_kept_and_one_in_use_is_not_removed(&mosh);
     sound(&mosh);
 }
 
 #[test]
 fn keys_are_added_from_a_file_or_standard_input_and_removed_by_fingerprint() {
-    machine!(mosh, slapd);
+    administered!(mosh, slapd);
     administrator::keys_are_added_from_a_file_or_standard_input_and_removed_by_fingerprint(&mosh);
     assert!(!slapd.stored("(uid=ana)").contains("mayfirstKeyAdded"), "the day of a key goes with it");
 }
 
 #[test]
 fn impossible_names_ids_shells_and_homes_are_refused_with_the_rule() {
-    machine!(mosh, _slapd);
+    administered!(mosh, _slapd);
     administrator::impossible_names_ids_shells_and_homes_are_refused_with_the_rule(&mosh);
 }
 
 #[test]
 fn names_and_ids_are_given_once() {
-    machine!(mosh, _slapd);
+    administered!(mosh, _slapd);
     administrator::names_and_ids_are_given_once(&mosh);
     sound(&mosh);
 }
 
 #[test]
 fn passwords_come_from_standard_input_only() {
-    machine!(mosh, slapd);
+    administered!(mosh, slapd);
     administrator::passwords_come_from_standard_input_only(&mosh);
     with_stdin(&mosh, "login passwd ana --stdin", "secret\n").success();
     let stored = slapd.stored("(uid=ana)");
@@ -95,7 +83,7 @@ fn passwords_come_from_standard_input_only() {
 #[test]
 fn members_are_listed_by_name_or_by_dn_and_follow_a_new_name() {
     for style in ["name", "dn"] {
-        machine!(mosh, slapd, "", &format!("write.members = \"{style}\""));
+        administered!(mosh, slapd, "", &format!("write.members = \"{style}\""));
         for line in ["login add ana --capabilities shell", "login add ben", "group add web", "group add-member web ana"]
         {
             ctl(&mosh, line).success();
@@ -118,7 +106,7 @@ fn members_are_listed_by_name_or_by_dn_and_follow_a_new_name() {
 
 #[test]
 fn two_administrators_at_once_never_get_one_id_or_one_name() {
-    machine!(mosh, slapd);
+    administered!(mosh, slapd);
     // Each adds 12 logins of its own, and both the same 8 in the same order.
     let administrator = |mine: &str| {
         format!(
@@ -162,7 +150,7 @@ fn killed_before_any_message_to_the_server_nothing_is_half_there_and_the_same_co
     // How many points of each command, and how many messages lie between them.
     const POINTS: usize = 5;
     const STEP: usize = 4;
-    machine!(mosh, slapd);
+    administered!(mosh, slapd);
     // The first of all finds less to look at.
     for line in ["group add web", "login add first", "login rename first second", "login remove second"] {
         ctl(&mosh, line).success();
@@ -225,7 +213,7 @@ fn what_an_interrupted_addition_left_is_taken_over_by_the_same_command() {
     );
     // A group lists a name that nobody has: who gets it must not be in the group.
     let trap = group_ldif("board", 30_002, &["memberUid: zoe"]);
-    machine!(mosh, slapd, &[left, trap].concat(), "");
+    administered!(mosh, slapd, &[left, trap].concat(), "");
     ctl(&mosh, "login add zoe").success();
     let zoe = json(&mosh, "login show zoe");
     assert_eq!((zoe["gid"].clone(), zoe["groups"].clone()), (zoe["uid"].clone(), serde_json::json!([])));
@@ -236,7 +224,7 @@ fn what_an_interrupted_addition_left_is_taken_over_by_the_same_command() {
 
 #[test]
 fn an_import_that_was_killed_goes_on_and_comes_back_out_byte_for_byte() {
-    machine!(mosh, slapd);
+    administered!(mosh, slapd);
     // IMPORT_LOGINS=10000 measures it.
     let logins = std::env::var("IMPORT_LOGINS").unwrap_or_else(|_| "150".into());
     let script = "mkdir /root/in; cd /root/in
@@ -347,7 +335,7 @@ fn a_hash_that_crypt_cannot_check_is_not_lost_without_a_word() {
         group_ldif("ana", 20_001, &[]),
         group_ldif("ben", 20_002, &[]),
     ];
-    machine!(mosh, slapd, &entries.concat(), "");
+    administered!(mosh, slapd, &entries.concat(), "");
     let ldap = in_ldap(&mosh, slapd);
     mosh.sh("install -d -o identityd -g identityd -m 0700 /srv/new").success();
     let copy = ["directory", "copy", "--from", &ldap, "--to", "sqlite:/srv/new/directory.db"];
@@ -376,7 +364,7 @@ fn a_hash_that_crypt_cannot_check_is_not_lost_without_a_word() {
 
 #[test]
 fn a_written_login_is_visible_at_once_on_a_host_that_follows() {
-    machine!(mosh, _slapd);
+    administered!(mosh, _slapd);
     mosh.daemon().start();
     mosh.run(["getent", "passwd", "ana"]).exit(2);
     let added = json(&mosh, "login add ana --capabilities shell");

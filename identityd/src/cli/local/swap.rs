@@ -162,15 +162,20 @@ mod tests {
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
+    /// /etc/group with the first text, and the two steps to the others.
+    fn two_steps(etc: &Path, texts: [&str; 3]) -> (Swap, Swap) {
+        fs::write(etc.join("group"), texts[0]).unwrap();
+        let [before, middle, after] = texts.map(|text| Files::of([File::new(Sort::Group, text.as_bytes())]));
+        let first = Swap::prepare(etc, Step::First, &before, &middle).unwrap();
+        (first, Swap::prepare(etc, Step::Second, &middle, &after).unwrap())
+    }
+
     #[test]
     fn two_steps_are_undone_through_the_state_between_them() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("group");
         let texts = ["ana:x:2001:\nweb:x:3000:ana\n", "web:x:3000:ana\n", ""];
-        fs::write(&path, texts[0]).unwrap();
-        let [before, middle, after] = texts.map(|text| Files::of([File::new(Sort::Group, text.as_bytes())]));
-        let mut first = Swap::prepare(dir.path(), Step::First, &before, &middle).unwrap();
-        let mut second = Swap::prepare(dir.path(), Step::Second, &middle, &after).unwrap();
+        let (mut first, mut second) = two_steps(dir.path(), texts);
         first.replace(&[Sort::Group]).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), texts[1]);
         second.replace(&[Sort::Group]).unwrap();
@@ -188,10 +193,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("group");
         let texts = ["one:x:2001:\ntwo:x:2002:\n", "two:x:2002:\n", ""];
-        fs::write(&path, texts[0]).unwrap();
-        let [before, middle, after] = texts.map(|text| Files::of([File::new(Sort::Group, text.as_bytes())]));
-        let mut first = Swap::prepare(dir.path(), Step::First, &before, &middle).unwrap();
-        let mut second = Swap::prepare(dir.path(), Step::Second, &middle, &after).unwrap();
+        let (mut first, mut second) = two_steps(dir.path(), texts);
         first.replace(&[Sort::Group]).unwrap();
         second.replace(&[Sort::Group]).unwrap();
         fs::remove_file(&path).unwrap();
