@@ -19,6 +19,9 @@ pub(crate) const DAEMON: Daemon<'static> = Daemon { socket: schema::paths::SOCKE
 /// Longest answer that is taken: a verdict or a session is below 1 KiB.
 const MAX_ANSWER: u32 = 16 * 1024;
 
+/// Before a question that the daemon has not taken is asked again.
+const PAUSE: Duration = Duration::from_millis(50);
+
 /// Room for a question: five items of 256 bytes and two passwords of 511 need 2.4 KiB.
 const MAX_QUESTION: usize = 8 * 1024;
 
@@ -52,6 +55,9 @@ pub(crate) enum Failure {
     /// The connection broke.
     #[error("the connection to identityd broke ({0}); see its log")]
     Broken(Errno),
+    /// There was no place for it.
+    #[error("identityd has no place for another connection; see: identityctl status")]
+    Crowded,
     /// The first frame did not come.
     #[error("identityd does not answer (waited {0} ms); see: identityctl status")]
     Silent(u128),
@@ -82,11 +88,9 @@ impl Daemon<'_> {
         let id = u64::from(std::process::id());
         let question = encode(request, id, patience)?;
 
-        let socket = self.connect(&first)?;
-        send(&socket, &question, &first)?;
+        let (socket, mut header) = self.reach(&question, id, &first)?;
         drop(question);
 
-        let mut header = receive_header(&socket, id, &first)?;
         let total = Deadline { start, wait: patience.total, missed: |wait| Failure::Late(wait.as_millis()) };
         let mut deadline = &first;
         while header.kind == Status::Working as u16 {
@@ -101,6 +105,24 @@ impl Daemon<'_> {
         let mut answer = vec![0; header.len as usize];
         receive(&socket, &mut answer, deadline)?;
         postcard::from_bytes(&answer).map_err(|_| Failure::Nonsense("unreadable message"))
+    }
+
+    /// Until the first frame of the answer. Whether there is a place among the connections is a matter of moments, so who gets none, or loses it to another,
+    /// asks again while there is time: nothing was begun for a question that no frame came back for.
+    fn reach(&self, question: &[u8], id: u64, deadline: &Deadline) -> Result<(OwnedFd, Header), Failure> {
+        loop {
+            let reached = self.connect(deadline).and_then(|socket| {
+                send(&socket, question, deadline)?;
+                let header = receive_header(&socket, id, deadline)?;
+                Ok((socket, header))
+            });
+            match reached {
+                Err(Failure::Crowded | Failure::Broken(_)) if deadline.left().is_some_and(|left| left > PAUSE) => {
+                    std::thread::sleep(PAUSE);
+                }
+                reached => return reached,
+            }
+        }
     }
 
     fn connect(&self, deadline: &Deadline) -> Result<OwnedFd, Failure> {
@@ -204,7 +226,7 @@ fn receive_header(socket: &OwnedFd, id: u64, deadline: &Deadline) -> Result<Head
     if header.id == 0
         && let Some(status @ (Status::Busy | Status::Malformed | Status::Version)) = Status::from_raw(header.kind)
     {
-        return Err(Failure::Refused(status));
+        return Err(if status == Status::Busy { Failure::Crowded } else { Failure::Refused(status) });
     }
     if header.id != id {
         return Err(Failure::Nonsense("answer to another question"));
@@ -260,27 +282,37 @@ mod tests {
         bytes
     }
 
+    /// Takes a connection and reads its question, whose id it gives.
+    fn take_question(listener: &UnixListener) -> (UnixStream, u64) {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut head = [0; HEADER];
+        stream.read_exact(&mut head).unwrap();
+        let header = Header::parse(&head).unwrap();
+        let mut payload = vec![0; header.len as usize];
+        stream.read_exact(&mut payload).unwrap();
+        assert_eq!(postcard::from_bytes::<Request>(&payload).unwrap(), question());
+        (stream, header.id)
+    }
+
     /// A daemon that reads one question and then does as it is told.
     fn ask_one_that(serve: impl FnOnce(UnixStream, u64) + Send) -> Result<Reply, Failure> {
         ask_within(PATIENT, serve)
     }
 
     fn ask_within(patience: Patience, serve: impl FnOnce(UnixStream, u64) + Send) -> Result<Reply, Failure> {
+        ask_who_listens(patience, |listener| {
+            let (stream, id) = take_question(listener);
+            serve(stream, id);
+        })
+    }
+
+    fn ask_who_listens(patience: Patience, serve: impl FnOnce(&UnixListener) + Send) -> Result<Reply, Failure> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("socket");
         let listener = UnixListener::bind(&path).unwrap();
         let path = std::ffi::CString::new(path.to_str().unwrap()).unwrap();
         std::thread::scope(|scope| {
-            scope.spawn(|| {
-                let (mut stream, _) = listener.accept().unwrap();
-                let mut head = [0; HEADER];
-                stream.read_exact(&mut head).unwrap();
-                let header = Header::parse(&head).unwrap();
-                let mut payload = vec![0; header.len as usize];
-                stream.read_exact(&mut payload).unwrap();
-                assert_eq!(postcard::from_bytes::<Request>(&payload).unwrap(), question());
-                serve(stream, header.id);
-            });
+            scope.spawn(|| serve(&listener));
             Daemon { socket: &path }.ask(&question(), patience)
         })
     }
@@ -347,7 +379,7 @@ mod tests {
             let result = ask_one_that(|mut stream, id| stream.write_all(&case(id)).unwrap());
             assert!(matches!(result, Err(Failure::Nonsense(_))), "case {number}: {result:?}");
         }
-        let cut = ask_one_that(|mut stream, id| stream.write_all(&frame(found, id, &[0; 9])[..20]).unwrap());
+        let cut = ask_one_that(|mut stream, id| stream.write_all(&frame(found, id, &[0; 9])[..30]).unwrap());
         assert!(matches!(cut, Err(Failure::Broken(Errno::CONNRESET))), "{cut:?}");
     }
 
@@ -362,12 +394,45 @@ mod tests {
     fn a_busy_daemon_is_no_answer() {
         let result = ask_one_that(|mut stream, id| stream.write_all(&frame(Status::Busy as u16, id, &[])).unwrap());
         assert!(matches!(result, Err(Failure::Refused(Status::Busy))), "{result:?}");
-        for status in [Status::Busy, Status::Malformed, Status::Version] {
+        for status in [Status::Malformed, Status::Version] {
             let result = ask_one_that(|mut stream, _| stream.write_all(&frame(status as u16, 0, &[])).unwrap());
             assert!(matches!(result, Err(Failure::Refused(refused)) if refused == status), "{result:?}");
         }
         let result = ask_one_that(|mut stream, _| stream.write_all(&frame(Status::Found as u16, 0, &[])).unwrap());
         assert!(matches!(result, Err(Failure::Nonsense(_))), "{result:?}");
+    }
+
+    #[test]
+    fn who_gets_no_place_or_loses_it_asks_again() {
+        let payload = postcard::to_allocvec(&verdict()).unwrap();
+        let result = ask_who_listens(PATIENT, |listener| {
+            // Refused before it was read, closed before it was read, closed afterwards, cut off in the first frame.
+            let (mut refused, _) = listener.accept().unwrap();
+            refused.write_all(&frame(Status::Busy as u16, 0, &[])).unwrap();
+            drop(refused);
+            drop(listener.accept().unwrap());
+            drop(take_question(listener));
+            let (mut cut, id) = take_question(listener);
+            cut.write_all(&frame(Status::Working as u16, id, &[])[..20]).unwrap();
+            drop(cut);
+            let (mut served, id) = take_question(listener);
+            served.write_all(&frame(0, id, &payload)).unwrap();
+        });
+        assert_eq!(result.unwrap(), verdict());
+    }
+
+    #[test]
+    fn who_never_gets_a_place_is_told_so_in_time() {
+        let busy = |mut stream: UnixStream| stream.write_all(&frame(Status::Busy as u16, 0, &[])).unwrap();
+        let result = ask_who_listens(SHORT, |listener| busy(listener.accept().unwrap().0));
+        // The second connection is one that nobody takes.
+        assert!(matches!(result, Err(Failure::Crowded | Failure::Silent(60))), "{result:?}");
+    }
+
+    #[test]
+    fn what_was_begun_is_not_asked_again() {
+        let result = ask_one_that(|mut stream, id| stream.write_all(&frame(Status::Working as u16, id, &[])).unwrap());
+        assert!(matches!(result, Err(Failure::Broken(Errno::CONNRESET))), "{result:?}");
     }
 
     #[test]

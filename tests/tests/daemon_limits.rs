@@ -42,6 +42,18 @@ while time.time() < end:
             if again: held.append(again)
 "#;
 
+/// Takes all places anew each half second: for the first 200 ms of it nobody gives way, because everybody has just come.
+const TAKE_ALL: &str = r#"
+import resource, socket, sys, time
+resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096))
+while True:
+    held = [socket.socket(socket.AF_UNIX) for n in range(int(sys.argv[1]))]
+    for s in held: s.connect("/run/identityd/socket")
+    print("all", flush=True)
+    time.sleep(0.5)
+    for s in held: s.close()
+"#;
+
 /// `su` with a wrong password again and again, stopped while it waits for the verdict: its effective uid was 0 when it connected, and who called it may
 /// stop it. One that held no connection any more when it was stopped does not count.
 const STOPPED_SU: &str = r#"
@@ -163,6 +175,28 @@ fn stopped_programs_of_root_keep_nobody_out() {
     }
     mosh.expect_as("ben", r#"spawn su ben -c {id -un}; want {Password:}; send "sesame\r"; want {ben}; finish"#)
         .success();
+}
+
+#[test]
+fn who_finds_no_place_at_once_comes_back() {
+    let mosh = boot!(
+        Mosh::builder()
+            .login(Login::new("ana").password("sesame").capabilities(["shell"]))
+            .without_daemon()
+            .prepare("ssh-keygen -q -t ed25519 -N '' -f /root/key")
+    );
+    mosh.configure("server", "connections = 32\nreserved_for_root = 8\nconnections_per_user = 16");
+    mosh.daemon().start();
+    mosh.identityctl(["key", "add", "ana", "/root/key.pub"]).success();
+    mosh.write("/take_all.py", TAKE_ALL);
+    let taker = mosh.call(["python3", "/take_all.py", "32"]).spawn();
+    mosh.wait_until("all places are taken", Duration::from_secs(10), |_| taker.stdout().contains("all"));
+    for _ in 0..10 {
+        mosh.call(["pamtester", "sshd", "ana", "authenticate", "acct_mgmt"]).stdin("sesame\n").run().success();
+        let keys = mosh.call(["identityctl", "ssh-keys", "ana"]).user("ana").run().success().stdout.clone();
+        assert!(keys.contains("ssh-ed25519"), "{keys}");
+    }
+    assert!(mosh.metrics().contains("connections_refused_total"), "{}", mosh.metrics());
 }
 
 #[test]

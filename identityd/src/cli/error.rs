@@ -67,7 +67,10 @@ impl CliError {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Unavailable(_) => Exit::Unavailable,
-            Self::Client(error) if error.is_away() || matches!(error, ClientError::Unknown | ClientError::Busy) => {
+            Self::Client(error)
+                if error.is_away()
+                    || matches!(error, ClientError::Unknown | ClientError::Busy | ClientError::Crowded { .. }) =>
+            {
                 Exit::Unavailable
             }
             Self::Accounts(AccountsError::NotFound { .. }) => Exit::NotFound,

@@ -6,7 +6,7 @@
 mod stream;
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use schema::wire::frame::{Header, MAX_REPLY, MAX_REQUEST, Op, Status, VERSION};
 use schema::wire::message::{Reply, Request};
@@ -16,6 +16,12 @@ use self::stream::Stream;
 /// How long a question may take, unless [`Client::within`] says otherwise: above the daemon's own 500 ms and more for a directory that is
 /// slow, below what a person waits for.
 pub const LIMIT: Duration = Duration::from_secs(5);
+
+/// For so long a question that the daemon has not taken is asked again, each time after a pause: whether there is a place among the connections is a matter of
+/// moments.
+const COMING_BACK: Duration = Duration::from_secs(1);
+/// See [`COMING_BACK`].
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// Asks the daemon.
 #[derive(Debug, Clone)]
@@ -69,8 +75,14 @@ pub enum ClientError {
     #[error("identityd does not tell you this; ask as root, or about yourself")]
     Denied,
     /// Too many questions of this user at once.
-    #[error("identityd has too many connections from you; try again")]
+    #[error("identityd has too many questions from you; try again")]
     Busy,
+    /// Too many connections, of this user or of all.
+    #[error("identityd has no place for another connection; see which processes hold {socket}: ss -xp")]
+    Crowded {
+        /// Where.
+        socket: String,
+    },
     /// The directory could not be asked.
     #[error("identityd could not find out: its directory does not answer; see identityctl status")]
     Unknown,
@@ -162,21 +174,42 @@ impl Client {
         // One question a connection: the number only has to come back.
         let id = u64::from(std::process::id());
         let header = Header::request(op, id, len, wait_ms);
-        let mut stream = Stream::connect(&self.socket, self.limit)?;
         let mut frame = Vec::with_capacity(header.to_bytes().len() + payload.len());
         frame.extend_from_slice(&header.to_bytes());
         frame.extend_from_slice(payload);
-        stream.write_all(&frame)?;
+        let (mut stream, mut header) = self.reach(&frame, id)?;
         loop {
-            let (status, payload) = read_reply(&mut stream, id)?;
+            let payload = stream.read_payload(header.len as usize)?;
+            let status = Status::from_raw(header.kind).ok_or(ClientError::Protocol("a reply of an unknown kind"))?;
             if status != Status::Working {
                 return Ok((status, payload));
+            }
+            header = read_header(&mut stream, id)?;
+        }
+    }
+
+    /// Until the header of the first reply.
+    fn reach(&self, frame: &[u8], id: u64) -> Result<(Stream<'_>, Header), ClientError> {
+        let began = Instant::now();
+        loop {
+            let reached = Stream::connect(&self.socket, self.limit, began).and_then(|mut stream| {
+                stream.write_all(frame)?;
+                let header = read_header(&mut stream, id)?;
+                Ok((stream, header))
+            });
+            match reached {
+                Err(ClientError::Crowded { .. } | ClientError::Broken { .. })
+                    if began.elapsed() + PAUSE < self.limit.min(COMING_BACK) =>
+                {
+                    std::thread::sleep(PAUSE);
+                }
+                reached => return reached,
             }
         }
     }
 }
 
-fn read_reply(stream: &mut Stream<'_>, id: u64) -> Result<(Status, Vec<u8>), ClientError> {
+fn read_header(stream: &mut Stream<'_>, id: u64) -> Result<Header, ClientError> {
     let header = Header::parse(&stream.read_header()?).map_err(|_| ClientError::Protocol("the reply is no frame"))?;
     // The version comes first: nothing else of another version's frame is known.
     if header.version != VERSION {
@@ -185,14 +218,13 @@ fn read_reply(stream: &mut Stream<'_>, id: u64) -> Result<(Status, Vec<u8>), Cli
     if header.len > MAX_REPLY {
         return Err(ClientError::Protocol("the reply is longer than the protocol allows"));
     }
-    let status = Status::from_raw(header.kind).ok_or(ClientError::Protocol("a reply of an unknown kind"))?;
     // Id 0 comes from a daemon that refused before it read the question (docs/wire.md).
-    let refused = header.id == 0 && matches!(status, Status::Malformed | Status::Busy | Status::Version);
-    if header.id != id && !refused {
-        return Err(ClientError::Protocol("a reply to another question"));
+    match Status::from_raw(header.kind) {
+        Some(Status::Busy) if header.id == 0 => Err(stream.crowded()),
+        Some(Status::Malformed | Status::Version) if header.id == 0 => Ok(header),
+        _ if header.id == id => Ok(header),
+        _ => Err(ClientError::Protocol("a reply to another question")),
     }
-    let payload = stream.read_payload(header.len as usize)?;
-    Ok((status, payload))
 }
 
 fn refusal(status: Status) -> ClientError {

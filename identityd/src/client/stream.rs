@@ -26,12 +26,13 @@ pub(super) struct Stream<'a> {
 }
 
 impl<'a> Stream<'a> {
-    pub(super) fn connect(socket: &'a Path, limit: Duration) -> Result<Self, ClientError> {
+    /// Everything ends within `limit` of `began`.
+    pub(super) fn connect(socket: &'a Path, limit: Duration, began: Instant) -> Result<Self, ClientError> {
         let away = |source: Errno| ClientError::NotRunning { socket: name(socket), source: source.into() };
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let fd = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).map_err(away)?;
         let address = SocketAddrUnix::new(socket).map_err(away)?;
-        let stream = Self { fd, socket, limit, end: Instant::now() + limit };
+        let stream = Self { fd, socket, limit, end: began + limit };
         loop {
             match rustix::net::connect(&stream.fd, &address) {
                 Ok(()) => return Ok(stream),
@@ -105,6 +106,10 @@ impl<'a> Stream<'a> {
 
     fn timed_out(&self) -> ClientError {
         ClientError::TimedOut { socket: name(self.socket), limit: self.limit }
+    }
+
+    pub(super) fn crowded(&self) -> ClientError {
+        ClientError::Crowded { socket: name(self.socket) }
     }
 
     fn broken(&self, source: io::Error) -> ClientError {

@@ -17,15 +17,20 @@ fn daemon(answer: impl FnOnce(UnixStream, Header) + Send + 'static) -> (tempfile
     let socket = dir.path().join("socket");
     let listener = UnixListener::bind(&socket).unwrap();
     let thread = std::thread::spawn(move || {
-        let (mut stream, _) = listener.accept().unwrap();
-        let mut head = [0; 24];
-        stream.read_exact(&mut head).unwrap();
-        let header = Header::parse(&head).unwrap();
-        let mut payload = vec![0; header.len as usize];
-        stream.read_exact(&mut payload).unwrap();
+        let (stream, header) = take_question(&listener);
         answer(stream, header);
     });
     (dir, Client::at(socket).within(PATIENT), thread)
+}
+
+fn take_question(listener: &UnixListener) -> (UnixStream, Header) {
+    let (mut stream, _) = listener.accept().unwrap();
+    let mut head = [0; 24];
+    stream.read_exact(&mut head).unwrap();
+    let header = Header::parse(&head).unwrap();
+    let mut payload = vec![0; header.len as usize];
+    stream.read_exact(&mut payload).unwrap();
+    (stream, header)
 }
 
 fn send(stream: &mut UnixStream, status: Status, id: u64, payload: &[u8]) {
@@ -125,9 +130,44 @@ fn refusals_have_their_own_errors() {
     assert!(matches!(client.ask(&Request::Status).unwrap_err(), ClientError::Denied));
     thread.join().unwrap();
 
-    let (_dir, client, thread) = daemon(|mut stream, _| send(&mut stream, Status::Busy, 0, b""));
+    let (_dir, client, thread) = daemon(|mut stream, header| send(&mut stream, Status::Busy, header.id, b""));
     assert!(matches!(client.ask(&Request::Status).unwrap_err(), ClientError::Busy));
     thread.join().unwrap();
+}
+
+#[test]
+fn who_gets_no_place_or_loses_it_asks_again_for_a_while() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("socket");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let client = Client::at(socket).within(PATIENT);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let (mut refused, _) = listener.accept().unwrap();
+            send(&mut refused, Status::Busy, 0, b"");
+            drop(refused);
+            drop(listener.accept().unwrap());
+            let (mut served, header) = take_question(&listener);
+            send(&mut served, Status::Found, header.id, &postcard::to_allocvec(&Reply::Done).unwrap());
+        });
+        assert_eq!(client.ask(&Request::Reload).unwrap(), Reply::Done);
+    });
+    // Never a place.
+    let (done, end) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            listener.set_nonblocking(true).unwrap();
+            while end.try_recv().is_err() {
+                match listener.accept() {
+                    Ok((mut stream, _)) => send(&mut stream, Status::Busy, 0, b""),
+                    Err(_) => std::thread::sleep(Duration::from_millis(1)),
+                }
+            }
+        });
+        let error = client.ask(&Request::Status).unwrap_err();
+        assert!(matches!(error, ClientError::Crowded { .. }), "{error}");
+        done.send(()).unwrap();
+    });
 }
 
 #[test]

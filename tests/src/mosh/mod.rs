@@ -170,11 +170,8 @@ impl Mosh {
 
     /// What a failed test wants to know.
     fn report(&self) {
-        let transcript = self.transcript.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        eprintln!("\n--- what was done in this test machine ---");
-        for line in transcript.iter() {
-            eprintln!("{line}");
-        }
+        // The logs first: the transcript is long, and where output is cut it is cut at its end.
+        eprintln!();
         for log in [daemon::LOG, "/var/log/syslog", services::SSHD_LOG] {
             let Ok(text) = self.try_read(log) else { continue };
             let lines: Vec<_> = text.lines().collect();
@@ -182,6 +179,10 @@ impl Mosh {
             for line in &lines[lines.len().saturating_sub(40)..] {
                 eprintln!("{line}");
             }
+        }
+        eprintln!("--- what was done in this test machine ---");
+        for line in self.transcript.lock().unwrap_or_else(std::sync::PoisonError::into_inner).iter() {
+            eprintln!("{line}");
         }
         eprintln!("--- end ---\n");
     }
