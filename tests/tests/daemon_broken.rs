@@ -88,7 +88,11 @@ fn a_daemon_starts_on_a_full_disk() {
 #[test]
 fn a_file_system_that_turns_read_only_stops_changes_and_nothing_else() {
     let mosh = machine!();
-    mosh.sh(&format!("mount --bind {STATE} {STATE} && mount -o remount,bind,ro {STATE}")).success();
+    // Elsewhere first: a mount in which somebody has just opened a file for writing does not become read-only.
+    mosh.sh(&format!(
+        "mkdir /ro && mount --bind {STATE} /ro && mount -o remount,bind,ro /ro && mount --move /ro {STATE}"
+    ))
+    .success();
     assert_eq!(ask(&mosh, "ben"), Status::Found);
     assert_eq!(ask(&mosh, "nobody-here"), Status::Absent);
     // One that starts now can open the database only if its log is still there; nothing is Absent either way.

@@ -279,6 +279,15 @@ impl Source {
         }
     }
 
+    /// Waits until questions are asked again. For a person, who would be refused for no more than the bad luck of coming right after a failure.
+    pub async fn end_of_pause(&self) {
+        let failed = self.health().failed;
+        let left = failed.map_or(Duration::ZERO, |failed| PAUSE.saturating_sub(failed.elapsed()));
+        if !left.is_zero() {
+            tokio::time::sleep(left).await;
+        }
+    }
+
     fn is_pausing(&self) -> bool {
         let health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
         health.failed.is_some_and(|failed| failed.elapsed() < PAUSE)

@@ -537,6 +537,17 @@ async fn waiting_for_a_turn_is_no_failure_of_the_directory() {
 }
 
 #[tokio::test]
+async fn a_person_does_not_suffer_for_the_failure_before() {
+    let directory = TestDirectory::with(&[a_login("ada", 2000)], &[]);
+    let source = Source::new("test".into(), Duration::from_secs(5), Arc::new(QuarantineList::default()));
+    source.set(Some(Arc::<TestDirectory>::clone(&directory)));
+    let question = |directory: Arc<dyn Directory>| async move { directory.generation().await };
+    source.failed("somebody else's question was too slow");
+    source.end_of_pause().await;
+    source.ask(Lane::Reserved, question).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_group_too_large_for_a_reply_is_quarantined_with_its_reason() {
     let (directory, cache) = world(config::Cache::default());
     let name = |at: u32| format!("a-member-with-a-long-name-{at:06}");

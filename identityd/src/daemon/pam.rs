@@ -102,6 +102,7 @@ impl Host {
 
     async fn check_password(self: &Arc<Self>, context: &PamContext, password: Secret) -> Verdict {
         let began = Instant::now();
+        self.cache().source().end_of_pause().await;
         let served = match self.login(&context.user).await {
             Answer::Found(login) => Some(login),
             Answer::Absent => None,

@@ -44,6 +44,7 @@ impl Host {
     }
 
     async fn set_password(&self, context: &PamContext, old: Option<Secret>, new: Secret) -> Verdict {
+        self.cache().source().end_of_pause().await;
         if let Some(verdict) = self.change_by_bind(context, old.as_ref(), &new).await {
             return verdict;
         }
