@@ -105,7 +105,7 @@ pub(crate) fn confirm(
     login: &LoginName,
     uid: Option<UserId>,
 ) -> Result<UserId, PamResultCode> {
-    let refusal = match (uid, nss::uid_of(login)) {
+    let refusal = match (uid, nss::uid_in_the_end(login)) {
         (Some(uid), Answer::Uid(same)) if uid.raw() == same && same < options.minimum_uid => {
             return Err(too_low(pam, options, login, same));
         }
