@@ -5,7 +5,7 @@
 use libfuzzer_sys::fuzz_target;
 use schema::snapshot::Answer;
 use schema::snapshot::changes::Changes;
-use schema::snapshot::hash::Checksum;
+use schema::snapshot::hash::{BodySum, Checksum};
 use schema::snapshot::layout::{HEADER, Header};
 use schema::snapshot::pair::Snapshot;
 use schema::snapshot::verify;
@@ -39,7 +39,7 @@ fn mend(file: &mut [u8]) {
     }
     let len = file.len() as u64;
     file[16..24].copy_from_slice(&len.to_le_bytes());
-    let body = Checksum::of(&file[HEADER..]);
+    let body = BodySum::of(&file[HEADER..], 1);
     file[496..504].copy_from_slice(&body.to_le_bytes());
     let head = Checksum::of(&file[..504]);
     file[504..512].copy_from_slice(&head.to_le_bytes());

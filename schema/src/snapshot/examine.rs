@@ -4,7 +4,7 @@
 //! way round that nothing is found which is not there; of a delta, that it hides whatever it has changed.
 
 use super::Answer;
-use super::hash::{Checksum, Key};
+use super::hash::{BodySum, Key};
 use super::layout::{BUCKET, Defect, FREE, FileKind, GONE, HEADER, Header, STRIDE, STRIDE_ENTRY, Section, UNIT};
 use super::pair::Snapshot;
 use super::view::{Group, Kind, Login, Lookup, Spot, View, skip_entry, split_entry};
@@ -47,7 +47,7 @@ pub fn file(file: &[u8], step: &mut dyn FnMut(usize)) -> Result<Header, Vec<Faul
     let header = Header::parse(file).map_err(|defect| vec![Fault { defect, at: Some(0), what: "header".into() }])?;
     let mut faults = Faults::default();
     let body = file.get(HEADER..).unwrap_or_default();
-    let mut sum = Checksum::new();
+    let mut sum = BodySum::default();
     for piece in body.chunks(PIECE) {
         sum.update(piece);
         step(piece.len());
@@ -453,7 +453,7 @@ mod tests {
 
     /// Makes the checksums right again, as a writer with a mistake would.
     fn sealed(mut bytes: Vec<u8>) -> Vec<u8> {
-        let header = Header { body_sum: Checksum::of(&bytes[HEADER..]), ..Header::parse(&bytes).unwrap() };
+        let header = Header { body_sum: BodySum::of(&bytes[HEADER..], 1), ..Header::parse(&bytes).unwrap() };
         bytes[..HEADER].copy_from_slice(&header.to_bytes(&[]));
         bytes
     }

@@ -133,6 +133,78 @@ impl Default for Checksum {
     }
 }
 
+/// The checksum of what is behind a header: the checksum of the checksums of its pieces, each [`BodySum::PIECE`] long but the last. So a large file can be
+/// summed up by several processors.
+#[cfg(feature = "std")]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct BodySum {
+    pieces: Checksum,
+    /// Of the piece that is not yet complete.
+    last: Checksum,
+}
+
+#[cfg(feature = "std")]
+impl BodySum {
+    /// Bytes of a piece.
+    pub const PIECE: usize = 1 << 20;
+
+    /// Adds bytes, by the rule of [`Checksum::update`].
+    pub fn update(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let room = Self::PIECE.saturating_sub(self.last.len as usize);
+            let (now, later) = bytes.split_at(room.min(bytes.len()));
+            self.last.update(now);
+            bytes = later;
+            if now.len() == room {
+                self.add(self.last.finish());
+                self.last = Checksum::new();
+            }
+        }
+    }
+
+    /// The checksum of what was added.
+    #[must_use]
+    pub fn finish(mut self) -> u64 {
+        if self.last.len > 0 {
+            self.add(self.last.finish());
+        }
+        self.pieces.finish()
+    }
+
+    /// The checksum of a whole, by at most so many threads.
+    #[must_use]
+    pub fn of(bytes: &[u8], threads: usize) -> u64 {
+        let pieces: Vec<&[u8]> = bytes.chunks(Self::PIECE).collect();
+        let share = pieces.len().div_ceil(threads.max(1)).max(1);
+        let sum_up = |pieces: &[&[u8]]| pieces.iter().map(|piece| Checksum::of(piece)).collect::<Vec<u64>>();
+        let mut shares = pieces.chunks(share);
+        let own = shares.next().unwrap_or_default();
+        let sums: Vec<Vec<u64>> = std::thread::scope(|scope| {
+            // Where there is no thread to be had, it is done here.
+            let helped =
+                |share| std::thread::Builder::new().spawn_scoped(scope, move || sum_up(share)).map_err(|_| share);
+            let others: Vec<_> = shares.map(helped).collect();
+            let done = |other: Result<std::thread::ScopedJoinHandle<'_, _>, _>| match other {
+                Ok(thread) => thread.join().unwrap_or_default(),
+                Err(share) => sum_up(share),
+            };
+            std::iter::once(sum_up(own)).chain(others.into_iter().map(done)).collect()
+        });
+        let mut whole = Self::default();
+        sums.into_iter().flatten().for_each(|sum| whole.add(sum));
+        whole.finish()
+    }
+
+    fn add(&mut self, sum: u64) {
+        // Twice: in each of the two lanes.
+        let word = sum.to_le_bytes();
+        let mut block = [0; 32];
+        block[..8].copy_from_slice(&word);
+        block[16..24].copy_from_slice(&word);
+        self.pieces.update(&block);
+    }
+}
+
 #[inline(always)]
 fn fold(a: u64, b: u64) -> u64 {
     let product = u128::from(a).wrapping_mul(u128::from(b));
@@ -212,5 +284,32 @@ mod tests {
         pieces.update(&bytes[..1024]);
         pieces.update(&bytes[1024..]);
         assert_eq!(pieces.finish(), sum);
+    }
+
+    #[test]
+    fn a_body_has_one_checksum_whoever_sums_it_up_and_in_which_steps() {
+        let bytes: Vec<u8> = (0..3 * BodySum::PIECE as u32 + 4096).map(|n| (n ^ (n >> 8) ^ (n >> 16)) as u8).collect();
+        for len in [0, 64, 4096, BodySum::PIECE, BodySum::PIECE + 64, 2 * BodySum::PIECE, bytes.len()] {
+            let bytes = &bytes[..len];
+            let sum = BodySum::of(bytes, 1);
+            for threads in [0, 2, 3, 7] {
+                assert_eq!(BodySum::of(bytes, threads), sum, "{len} bytes, {threads} threads");
+            }
+            for step in [64, 4096, 256 * 1024, 3 * BodySum::PIECE] {
+                let mut stepwise = BodySum::default();
+                bytes.chunks(step).for_each(|piece| stepwise.update(piece));
+                assert_eq!(stepwise.finish(), sum, "{len} bytes in steps of {step}");
+            }
+        }
+        let sum = BodySum::of(&bytes, 2);
+        let mut swapped = bytes.clone();
+        swapped[..2 * BodySum::PIECE].rotate_left(BodySum::PIECE);
+        assert_ne!(BodySum::of(&swapped, 2), sum, "two pieces have changed their places");
+        for at in [0, BodySum::PIECE - 1, BodySum::PIECE, bytes.len() - 1] {
+            let mut other = bytes.clone();
+            other[at] ^= 1;
+            assert_ne!(BodySum::of(&other, 2), sum, "bit 0 of byte {at}");
+        }
+        assert_ne!(BodySum::of(&bytes[..3 * BodySum::PIECE], 2), sum);
     }
 }

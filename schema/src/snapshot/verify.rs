@@ -4,8 +4,11 @@
 //! does: it would read 200 MB for one name.
 
 use super::examine;
-use super::hash::Checksum;
+use super::hash::BodySum;
 use super::layout::{Defect, HEADER, Header};
+
+/// More than two would wait for the memory.
+const THREADS: usize = 2;
 
 /// Checks header and checksum: the file is what its writer wrote. Reads every byte once.
 ///
@@ -13,7 +16,8 @@ use super::layout::{Defect, HEADER, Header};
 /// The first [`Defect`] found.
 pub fn checksum(file: &[u8]) -> Result<Header, Defect> {
     let header = Header::parse(file)?;
-    let sum = Checksum::of(file.get(HEADER..).unwrap_or_default());
+    let threads = std::thread::available_parallelism().map_or(1, |processors| processors.get().min(THREADS));
+    let sum = BodySum::of(file.get(HEADER..).unwrap_or_default(), threads);
     if sum == header.body_sum { Ok(header) } else { Err(Defect::BodySum) }
 }
 

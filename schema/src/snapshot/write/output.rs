@@ -1,7 +1,7 @@
 //! The file behind a writer: buffered, aligned, summed up, and read back to build the indexes.
 
 use super::WriteError;
-use crate::snapshot::hash::Checksum;
+use crate::snapshot::hash::BodySum;
 use crate::snapshot::layout::{ALIGN, HEADER, Span};
 use crate::snapshot::view::ENTRY_HEAD;
 use std::io::{BufReader, Error, Read, Seek, SeekFrom, Write};
@@ -14,14 +14,14 @@ pub(super) struct Output<W> {
     buffer: Vec<u8>,
     /// Bytes in the file, without the buffer.
     written: usize,
-    sum: Checksum,
+    sum: BodySum,
 }
 
 /// A place to return to.
 #[derive(Clone, Copy)]
 pub(super) struct Mark {
     written: usize,
-    sum: Checksum,
+    sum: BodySum,
 }
 
 impl<W: Read + Write + Seek> Output<W> {
@@ -29,7 +29,7 @@ impl<W: Read + Write + Seek> Output<W> {
     pub(super) fn new(mut file: W) -> Result<Self, WriteError> {
         file.seek(SeekFrom::Start(0))?;
         file.write_all(&[0; HEADER])?;
-        Ok(Self { file, buffer: Vec::with_capacity(BUFFER), written: HEADER, sum: Checksum::new() })
+        Ok(Self { file, buffer: Vec::with_capacity(BUFFER), written: HEADER, sum: BodySum::default() })
     }
 
     pub(super) fn position(&self) -> usize {
