@@ -48,19 +48,46 @@ const UNIQUE_NAME: &str = "SELECT count(*) FROM pragma_index_list(?1) AS i WHERE
 const UNIQUE_ID: &str =
     "SELECT count(*) FROM pragma_table_info(?1) WHERE pk = 1 AND name = ?2 AND upper(type) = 'INTEGER'";
 
-/// A reading of an SQLite directory: a connection of its own, so that look-ups keep theirs, inside one transaction.
+/// A reading of an SQLite directory.
 pub(super) struct SqliteStock {
-    directory: SqliteDirectory,
-    connection: SqliteConnection,
+    database: Database,
     generation: Generation,
     expected: (u64, u64),
+    known: Known,
+    disputed_groups: HashSet<i64>,
+    logins: Next,
+    last_gid: Option<i64>,
+}
+
+/// A connection of its own, so that look-ups keep theirs, inside one transaction.
+struct Database {
+    directory: SqliteDirectory,
+    connection: SqliteConnection,
+}
+
+/// What is known before the logins are read, and needed for each.
+struct Known {
     memberships: HashMap<i64, Vec<u8>>,
     /// gids of groups with the rule `sftp-only`.
     sftp_only: Vec<u32>,
     disputed_logins: HashSet<i64>,
-    disputed_groups: HashSet<i64>,
-    last_uid: Option<i64>,
-    last_gid: Option<i64>,
+}
+
+/// The next page of logins: SQLite has a thread of its own, so it makes one while the one before becomes records here.
+enum Next {
+    /// Those after this uid.
+    After(i64),
+    Made(Logins),
+    End,
+}
+
+/// A page of logins with uids above `after` and up to `last`, and what belongs to them.
+struct Logins {
+    after: i64,
+    last: i64,
+    logins: Page,
+    capabilities: Option<Page>,
+    gids: Option<Page>,
 }
 
 impl SqliteStock {
@@ -84,19 +111,27 @@ impl SqliteStock {
             let disputed_logins = disputed(&mut connection, "login", "uid").await?;
             let disputed_groups = disputed(&mut connection, "unix_group", "gid").await?;
             Ok(Self {
-                directory: directory.clone(),
-                connection,
+                database: Database { directory: directory.clone(), connection },
                 generation,
                 expected,
-                memberships,
-                sftp_only,
-                disputed_logins,
+                known: Known { memberships, sftp_only, disputed_logins },
                 disputed_groups,
-                last_uid: Some(-1),
+                logins: Next::After(-1),
                 last_gid: Some(-1),
             })
         };
         directory.database(opened.await)
+    }
+}
+
+impl Database {
+    /// The page of logins after a uid. `None`: there are no more.
+    async fn logins(&mut self, after: i64) -> Result<Option<Logins>, DirectoryError> {
+        let Some(logins) = self.page(LOGINS, after, PAGE.into()).await? else { return Ok(None) };
+        let last = logins.last.unwrap_or(i64::MAX);
+        let capabilities = self.page(CAPABILITIES, after, last).await?;
+        let gids = self.page(GIDS, after, last).await?;
+        Ok(Some(Logins { after, last, logins, capabilities, gids }))
     }
 
     /// One page: its text and the id to go on after. `None`: there are no more.
@@ -119,7 +154,104 @@ impl SqliteStock {
         let rows = query.bind(from).bind(to).fetch_all(&mut self.connection).await;
         self.directory.database(rows)
     }
+}
 
+#[async_trait]
+impl Stock for SqliteStock {
+    fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    fn expected(&self) -> (u64, u64) {
+        self.expected
+    }
+
+    async fn logins(&mut self) -> Result<Vec<StockedLogin>, DirectoryError> {
+        let page = match std::mem::replace(&mut self.logins, Next::End) {
+            Next::Made(page) => Some(page),
+            Next::After(uid) => self.database.logins(uid).await?,
+            Next::End => None,
+        };
+        let Some(page) = page else { return Ok(Vec::new()) };
+        let Self { database, known, .. } = self;
+        let more = async { if page.last < i64::MAX { database.logins(page.last).await } else { Ok(None) } };
+        let (more, records) = tokio::join!(more, async { page.records(known) });
+        self.logins = more?.map_or(Next::End, Next::Made);
+        let (mut stocked, again) = records;
+        for (from, to) in again {
+            let rows = self.database.login_rows(from, to).await?;
+            let gids = page.gids.as_ref().map(numbers).unwrap_or_default();
+            stocked.extend(rows.iter().map(|row| self.known.stocked(row, &gids)));
+        }
+        stocked.sort_by_key(|stocked| match &stocked.entry {
+            Entry::Valid(login) => i64::from(login.uid.raw()),
+            Entry::Quarantined(entry) => entry.id,
+        });
+        Ok(stocked)
+    }
+
+    async fn groups(&mut self) -> Result<Vec<Entry<Group>>, DirectoryError> {
+        let Some(after) = self.last_gid else { return Ok(Vec::new()) };
+        let Some(page) = self.database.page(GROUPS, after, PAGE.into()).await? else {
+            self.last_gid = None;
+            return Ok(Vec::new());
+        };
+        let last = page.last.unwrap_or(i64::MAX);
+        self.last_gid = (last < i64::MAX).then_some(last);
+        let members = self.database.page(MEMBERS, after, last).await?;
+        let mut entries = Vec::with_capacity(page.rows);
+        let members = members.as_ref().map_or_else(|| Some(HashMap::new()), by_id);
+        if let (Some(fields), Some(members)) = (page.fields::<3>(), members) {
+            let mut one_by_one = Vec::new();
+            for [gid, name, rule] in fields {
+                let id = parsed::<i64>(gid).unwrap_or(-1);
+                let plain = rule.is_empty() && !self.disputed_groups.contains(&id);
+                let members = members.get(gid).map(Vec::as_slice).unwrap_or_default();
+                match parse_group(gid, name, members).filter(|_| plain) {
+                    Some(group) => entries.push((id, Entry::Valid(group))),
+                    None => one_by_one.push(id),
+                }
+            }
+            one_by_one.dedup();
+            for gid in one_by_one {
+                entries.extend(self.database.group_rows(gid, gid).await?.iter().map(|row| (gid, group(row))));
+            }
+        } else {
+            let rows = self.database.group_rows(after + 1, last).await?;
+            entries.extend(rows.iter().map(|row| (integer(row, 0).unwrap_or(-1), group(row))));
+        }
+        entries.sort_by_key(|(gid, _)| *gid);
+        Ok(entries.into_iter().map(|(_, entry)| entry).collect())
+    }
+}
+
+impl Logins {
+    /// The logins that keep the rules; and the uids, from and to, of rows that are to be read one by one.
+    fn records(&self, known: &Known) -> (Vec<StockedLogin>, Vec<(i64, i64)>) {
+        let capabilities = self.capabilities.as_ref().map_or_else(|| Some(HashMap::new()), by_id);
+        let (Some(fields), Some(capabilities)) = (self.logins.fields::<9>(), capabilities) else {
+            return (Vec::new(), vec![(self.after + 1, self.last)]);
+        };
+        let gids = self.gids.as_ref().map(numbers).unwrap_or_default();
+        let (mut stocked, mut again) = (Vec::with_capacity(self.logins.rows), Vec::new());
+        for fields in fields {
+            let uid = parsed::<i64>(fields[0]).unwrap_or(-1);
+            let capabilities = capabilities.get(fields[0]).map(Vec::as_slice).unwrap_or_default();
+            let undisputed = !known.disputed_logins.contains(&uid);
+            match parse_login(&fields, capabilities, &known.memberships).filter(|_| undisputed) {
+                Some(login) => {
+                    let gids = known.gids_of(&login, gids.get(&uid));
+                    stocked.push(StockedLogin { entry: Entry::Valid(login), gids });
+                }
+                None => again.push((uid, uid)),
+            }
+        }
+        again.dedup();
+        (stocked, again)
+    }
+}
+
+impl Known {
     /// The gids of a login, the primary first: as `reading::gids_of`.
     fn gids_of(&self, login: &Login, listed: Option<&Vec<u32>>) -> Vec<GroupId> {
         let has = |wanted: &str| login.capabilities.iter().any(|has| has.as_str() == wanted);
@@ -137,97 +269,7 @@ impl SqliteStock {
             .collect();
         std::iter::once(login.gid).chain(others).collect()
     }
-}
 
-#[async_trait]
-impl Stock for SqliteStock {
-    fn generation(&self) -> Generation {
-        self.generation
-    }
-
-    fn expected(&self) -> (u64, u64) {
-        self.expected
-    }
-
-    async fn logins(&mut self) -> Result<Vec<StockedLogin>, DirectoryError> {
-        let Some(after) = self.last_uid else { return Ok(Vec::new()) };
-        let Some(page) = self.page(LOGINS, after, PAGE.into()).await? else {
-            self.last_uid = None;
-            return Ok(Vec::new());
-        };
-        let last = page.last.unwrap_or(i64::MAX);
-        let capabilities = self.page(CAPABILITIES, after, last).await?;
-        let gids = self.page(GIDS, after, last).await?;
-        self.last_uid = (last < i64::MAX).then_some(last);
-        let gids = gids.map(|page| numbers(&page)).unwrap_or_default();
-        let mut stocked = Vec::with_capacity(page.rows);
-        let capabilities = capabilities.as_ref().map_or_else(|| Some(HashMap::new()), by_id);
-        if let (Some(fields), Some(capabilities)) = (page.fields::<9>(), capabilities) {
-            let mut one_by_one = Vec::new();
-            for fields in fields {
-                let uid = parsed::<i64>(fields[0]).unwrap_or(-1);
-                let capabilities = capabilities.get(fields[0]).map(Vec::as_slice).unwrap_or_default();
-                let undisputed = !self.disputed_logins.contains(&uid);
-                match parse_login(&fields, capabilities, &self.memberships).filter(|_| undisputed) {
-                    Some(login) => {
-                        let gids = self.gids_of(&login, gids.get(&uid));
-                        stocked.push(StockedLogin { entry: Entry::Valid(login), gids });
-                    }
-                    None => one_by_one.push(uid),
-                }
-            }
-            one_by_one.dedup();
-            for uid in one_by_one {
-                let rows = self.login_rows(uid, uid).await?;
-                stocked.extend(rows.iter().map(|row| self.stocked(row, &gids)));
-            }
-        } else {
-            let rows = self.login_rows(after + 1, last).await?;
-            stocked.extend(rows.iter().map(|row| self.stocked(row, &gids)));
-        }
-        stocked.sort_by_key(|stocked| match &stocked.entry {
-            Entry::Valid(login) => i64::from(login.uid.raw()),
-            Entry::Quarantined(entry) => entry.id,
-        });
-        Ok(stocked)
-    }
-
-    async fn groups(&mut self) -> Result<Vec<Entry<Group>>, DirectoryError> {
-        let Some(after) = self.last_gid else { return Ok(Vec::new()) };
-        let Some(page) = self.page(GROUPS, after, PAGE.into()).await? else {
-            self.last_gid = None;
-            return Ok(Vec::new());
-        };
-        let last = page.last.unwrap_or(i64::MAX);
-        self.last_gid = (last < i64::MAX).then_some(last);
-        let members = self.page(MEMBERS, after, last).await?;
-        let mut entries = Vec::with_capacity(page.rows);
-        let members = members.as_ref().map_or_else(|| Some(HashMap::new()), by_id);
-        if let (Some(fields), Some(members)) = (page.fields::<3>(), members) {
-            let mut one_by_one = Vec::new();
-            for [gid, name, rule] in fields {
-                let id = parsed::<i64>(gid).unwrap_or(-1);
-                let plain = rule.is_empty() && !self.disputed_groups.contains(&id);
-                let members = members.get(gid).map(Vec::as_slice).unwrap_or_default();
-                match parse_group(gid, name, members).filter(|_| plain) {
-                    Some(group) => entries.push((id, Entry::Valid(group))),
-                    None => one_by_one.push(id),
-                }
-            }
-            one_by_one.dedup();
-            for gid in one_by_one {
-                entries.extend(self.group_rows(gid, gid).await?.iter().map(|row| (gid, group(row))));
-            }
-        } else {
-            let rows = self.group_rows(after + 1, last).await?;
-            entries.extend(rows.iter().map(|row| (integer(row, 0).unwrap_or(-1), group(row))));
-        }
-        entries.sort_by_key(|(gid, _)| *gid);
-        Ok(entries.into_iter().map(|(_, entry)| entry).collect())
-    }
-}
-
-impl SqliteStock {
     fn stocked(&self, row: &SqliteRow, gids: &BTreeMap<i64, Vec<u32>>) -> StockedLogin {
         let entry = login(row);
         let gids = match &entry {
