@@ -40,8 +40,9 @@ const GIDS: &str = "SELECT CAST(group_concat(uid || x'1f' || gid, x'1e') AS BLOB
     (SELECT uid, gid FROM group_member WHERE uid > ?1 AND uid <= ?2 ORDER BY uid, gid)";
 const GROUPS: &str = "SELECT CAST(group_concat(r, x'1e') AS BLOB), count(*), max(gid) FROM (SELECT g.gid AS gid, \
     g.gid || x'1f' || g.name || x'1f' || ifnull(g.rule, '') AS r FROM unix_group AS g WHERE g.gid > ?1 ORDER BY g.gid LIMIT ?2)";
+/// In order of uid: a login that is looked up for its name is then beside the one before, and not anywhere in the table. That is 2.2 instead of 5.1 s for two million members.
 const MEMBERS: &str = "SELECT CAST(group_concat(m.gid || x'1f' || l.name, x'1e') AS BLOB), count(*), 0 FROM \
-    (SELECT gid, uid FROM group_member WHERE gid > ?1 AND gid <= ?2 ORDER BY gid) AS m JOIN login AS l ON l.uid = m.uid";
+    (SELECT gid, uid FROM group_member WHERE gid > ?1 AND gid <= ?2 ORDER BY uid) AS m CROSS JOIN login AS l ON l.uid = m.uid";
 /// Whether a table's own index keeps names apart. Without it (a foreign program has rebuilt the table) they are looked through.
 const UNIQUE_NAME: &str = "SELECT count(*) FROM pragma_index_list(?1) AS i WHERE i.\"unique\" AND NOT i.partial \
     AND (SELECT group_concat(c.name) FROM pragma_index_info(i.name) AS c) = 'name'";
@@ -54,9 +55,8 @@ pub(super) struct SqliteStock {
     generation: Generation,
     expected: (u64, u64),
     known: Known,
-    disputed_groups: HashSet<i64>,
-    logins: Next,
-    last_gid: Option<i64>,
+    logins: Next<Logins>,
+    groups: Next<Groups>,
 }
 
 /// A connection of its own, so that look-ups keep theirs, inside one transaction.
@@ -71,13 +71,14 @@ struct Known {
     /// gids of groups with the rule `sftp-only`.
     sftp_only: Vec<u32>,
     disputed_logins: HashSet<i64>,
+    disputed_groups: HashSet<i64>,
 }
 
-/// The next page of logins: SQLite has a thread of its own, so it makes one while the one before becomes records here.
-enum Next {
-    /// Those after this uid.
+/// The next page: SQLite has a thread of its own, so it makes one while the one before becomes records here.
+enum Next<P> {
+    /// What comes after this id.
     After(i64),
-    Made(Logins),
+    Made(P),
     End,
 }
 
@@ -90,6 +91,14 @@ struct Logins {
     gids: Option<Page>,
 }
 
+/// The same of groups, and their members.
+struct Groups {
+    after: i64,
+    last: i64,
+    groups: Page,
+    members: Option<Page>,
+}
+
 impl SqliteStock {
     pub(super) async fn open(directory: &SqliteDirectory) -> Result<Self, DirectoryError> {
         let opened = async {
@@ -97,6 +106,8 @@ impl SqliteStock {
                 .immutable(directory.read_only.is_some())
                 .read_only(true)
                 .busy_timeout(super::READER_BUSY)
+                // What is sorted on the way (the members of a page of groups) goes into no file: the disk may be full.
+                .pragma("temp_store", "MEMORY")
                 .disable_statement_logging()
                 .connect()
                 .await?;
@@ -114,10 +125,9 @@ impl SqliteStock {
                 database: Database { directory: directory.clone(), connection },
                 generation,
                 expected,
-                known: Known { memberships, sftp_only, disputed_logins },
-                disputed_groups,
+                known: Known { memberships, sftp_only, disputed_logins, disputed_groups },
                 logins: Next::After(-1),
-                last_gid: Some(-1),
+                groups: Next::After(-1),
             })
         };
         directory.database(opened.await)
@@ -132,6 +142,14 @@ impl Database {
         let capabilities = self.page(CAPABILITIES, after, last).await?;
         let gids = self.page(GIDS, after, last).await?;
         Ok(Some(Logins { after, last, logins, capabilities, gids }))
+    }
+
+    /// The page of groups after a gid. `None`: there are no more.
+    async fn groups(&mut self, after: i64) -> Result<Option<Groups>, DirectoryError> {
+        let Some(groups) = self.page(GROUPS, after, PAGE.into()).await? else { return Ok(None) };
+        let last = groups.last.unwrap_or(i64::MAX);
+        let members = self.page(MEMBERS, after, last).await?;
+        Ok(Some(Groups { after, last, groups, members }))
     }
 
     /// One page: its text and the id to go on after. `None`: there are no more.
@@ -177,7 +195,7 @@ impl Stock for SqliteStock {
         let more = async { if page.last < i64::MAX { database.logins(page.last).await } else { Ok(None) } };
         let (more, records) = tokio::join!(more, async { page.records(known) });
         self.logins = more?.map_or(Next::End, Next::Made);
-        let (mut stocked, again) = records;
+        let Records { entries: mut stocked, again } = records;
         for (from, to) in again {
             let rows = self.database.login_rows(from, to).await?;
             let gids = page.gids.as_ref().map(numbers).unwrap_or_default();
@@ -191,46 +209,60 @@ impl Stock for SqliteStock {
     }
 
     async fn groups(&mut self) -> Result<Vec<Entry<Group>>, DirectoryError> {
-        let Some(after) = self.last_gid else { return Ok(Vec::new()) };
-        let Some(page) = self.database.page(GROUPS, after, PAGE.into()).await? else {
-            self.last_gid = None;
-            return Ok(Vec::new());
+        let page = match std::mem::replace(&mut self.groups, Next::End) {
+            Next::Made(page) => Some(page),
+            Next::After(gid) => self.database.groups(gid).await?,
+            Next::End => None,
         };
-        let last = page.last.unwrap_or(i64::MAX);
-        self.last_gid = (last < i64::MAX).then_some(last);
-        let members = self.database.page(MEMBERS, after, last).await?;
-        let mut entries = Vec::with_capacity(page.rows);
-        let members = members.as_ref().map_or_else(|| Some(HashMap::new()), by_id);
-        if let (Some(fields), Some(members)) = (page.fields::<3>(), members) {
-            let mut one_by_one = Vec::new();
-            for [gid, name, rule] in fields {
-                let id = parsed::<i64>(gid).unwrap_or(-1);
-                let plain = rule.is_empty() && !self.disputed_groups.contains(&id);
-                let members = members.get(gid).map(Vec::as_slice).unwrap_or_default();
-                match parse_group(gid, name, members).filter(|_| plain) {
-                    Some(group) => entries.push((id, Entry::Valid(group))),
-                    None => one_by_one.push(id),
-                }
-            }
-            one_by_one.dedup();
-            for gid in one_by_one {
-                entries.extend(self.database.group_rows(gid, gid).await?.iter().map(|row| (gid, group(row))));
-            }
-        } else {
-            let rows = self.database.group_rows(after + 1, last).await?;
-            entries.extend(rows.iter().map(|row| (integer(row, 0).unwrap_or(-1), group(row))));
+        let Some(page) = page else { return Ok(Vec::new()) };
+        let Self { database, known, .. } = self;
+        let more = async { if page.last < i64::MAX { database.groups(page.last).await } else { Ok(None) } };
+        let (more, records) = tokio::join!(more, async { page.records(known) });
+        self.groups = more?.map_or(Next::End, Next::Made);
+        let Records { mut entries, again } = records;
+        for (from, to) in again {
+            let rows = self.database.group_rows(from, to).await?;
+            entries.extend(rows.iter().map(|row| (integer(row, 0).unwrap_or(from), group(row))));
         }
         entries.sort_by_key(|(gid, _)| *gid);
         Ok(entries.into_iter().map(|(_, entry)| entry).collect())
     }
 }
 
+impl Groups {
+    fn records(&self, known: &Known) -> Records<(i64, Entry<Group>)> {
+        let members = self.members.as_ref().map_or_else(|| Some(HashMap::new()), by_id);
+        let (Some(fields), Some(members)) = (self.groups.fields::<3>(), members) else {
+            return Records { entries: Vec::new(), again: vec![(self.after + 1, self.last)] };
+        };
+        let (mut entries, mut again) = (Vec::with_capacity(self.groups.rows), Vec::new());
+        for [gid, name, rule] in fields {
+            let id = parsed::<i64>(gid).unwrap_or(-1);
+            let plain = rule.is_empty() && !known.disputed_groups.contains(&id);
+            let members = members.get(gid).map(Vec::as_slice).unwrap_or_default();
+            match parse_group(gid, name, members).filter(|_| plain) {
+                Some(group) => entries.push((id, Entry::Valid(group))),
+                None => again.push((id, id)),
+            }
+        }
+        again.dedup();
+        Records { entries, again }
+    }
+}
+
+/// What a page has become.
+struct Records<T> {
+    /// What keeps the rules.
+    entries: Vec<T>,
+    /// Ids, from and to, of rows that are to be read one by one.
+    again: Vec<(i64, i64)>,
+}
+
 impl Logins {
-    /// The logins that keep the rules; and the uids, from and to, of rows that are to be read one by one.
-    fn records(&self, known: &Known) -> (Vec<StockedLogin>, Vec<(i64, i64)>) {
+    fn records(&self, known: &Known) -> Records<StockedLogin> {
         let capabilities = self.capabilities.as_ref().map_or_else(|| Some(HashMap::new()), by_id);
         let (Some(fields), Some(capabilities)) = (self.logins.fields::<9>(), capabilities) else {
-            return (Vec::new(), vec![(self.after + 1, self.last)]);
+            return Records { entries: Vec::new(), again: vec![(self.after + 1, self.last)] };
         };
         let gids = self.gids.as_ref().map(numbers).unwrap_or_default();
         let (mut stocked, mut again) = (Vec::with_capacity(self.logins.rows), Vec::new());
@@ -247,7 +279,7 @@ impl Logins {
             }
         }
         again.dedup();
-        (stocked, again)
+        Records { entries: stocked, again }
     }
 }
 
