@@ -27,6 +27,8 @@ const OPEN_WAIT: Duration = Duration::from_secs(900);
 const TELL: Duration = Duration::from_secs(3);
 /// Pages read ahead: reading, judging and writing go on at the same time.
 const AHEAD: usize = 2;
+/// After the end of a reading, until all of its memory is free.
+const AFTERWARDS: Duration = Duration::from_secs(1);
 /// Quarantined entries that are remembered one by one.
 const MOST: usize = 10_000;
 
@@ -111,6 +113,9 @@ impl Replica {
             }
             let _ = done.send(result);
             then();
+            memory::give_back();
+            // What other threads free only now: SQLite's, which closes its connection, and the publisher's.
+            std::thread::sleep(AFTERWARDS);
             memory::give_back();
         };
         if let Err(error) = std::thread::Builder::new().name("load".into()).spawn(run) {

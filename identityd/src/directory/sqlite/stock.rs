@@ -21,8 +21,10 @@ use super::rows::{bytes, group, login, select_group, select_login};
 use super::{SqliteDirectory, options, reading};
 use crate::directory::{DirectoryError, Entry, Stock, StockedLogin};
 
-/// Entries of a page: some 200 kB of text.
-const PAGE: u32 = 2000;
+/// Logins of a page: some 200 kB of text.
+const LOGINS_OF_A_PAGE: u32 = 2000;
+/// Groups of a page: their members, who may be many, are in memory at once.
+const GROUPS_OF_A_PAGE: u32 = 500;
 const FIELD: u8 = 0x1f;
 const RECORD: u8 = 0x1e;
 
@@ -137,7 +139,7 @@ impl SqliteStock {
 impl Database {
     /// The page of logins after a uid. `None`: there are no more.
     async fn logins(&mut self, after: i64) -> Result<Option<Logins>, DirectoryError> {
-        let Some(logins) = self.page(LOGINS, after, PAGE.into()).await? else { return Ok(None) };
+        let Some(logins) = self.page(LOGINS, after, LOGINS_OF_A_PAGE.into()).await? else { return Ok(None) };
         let last = logins.last.unwrap_or(i64::MAX);
         let capabilities = self.page(CAPABILITIES, after, last).await?;
         let gids = self.page(GIDS, after, last).await?;
@@ -146,7 +148,7 @@ impl Database {
 
     /// The page of groups after a gid. `None`: there are no more.
     async fn groups(&mut self, after: i64) -> Result<Option<Groups>, DirectoryError> {
-        let Some(groups) = self.page(GROUPS, after, PAGE.into()).await? else { return Ok(None) };
+        let Some(groups) = self.page(GROUPS, after, GROUPS_OF_A_PAGE.into()).await? else { return Ok(None) };
         let last = groups.last.unwrap_or(i64::MAX);
         let members = self.page(MEMBERS, after, last).await?;
         Ok(Some(Groups { after, last, groups, members }))
