@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use async_trait::async_trait;
 use schema::date::Date;
 use schema::id::{GroupId, UserId};
-use schema::name::LoginName;
+use schema::name::{LoginName, MAX_LEN};
 use schema::record::{Aging, Generation, Group, Login, Status};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, ConnectOptions, Row, SqliteConnection};
@@ -24,7 +24,7 @@ use crate::directory::{DirectoryError, Entry, Stock, StockedLogin};
 /// Logins of a page: some 200 kB of text.
 const LOGINS_OF_A_PAGE: u32 = 2000;
 /// Groups of a page: their members, who may be many, are in memory at once.
-const GROUPS_OF_A_PAGE: u32 = 500;
+const GROUPS_OF_A_PAGE: u32 = 1000;
 const FIELD: u8 = 0x1f;
 const RECORD: u8 = 0x1e;
 
@@ -42,9 +42,8 @@ const GIDS: &str = "SELECT CAST(group_concat(uid || x'1f' || gid, x'1e') AS BLOB
     (SELECT uid, gid FROM group_member WHERE uid > ?1 AND uid <= ?2 ORDER BY uid, gid)";
 const GROUPS: &str = "SELECT CAST(group_concat(r, x'1e') AS BLOB), count(*), max(gid) FROM (SELECT g.gid AS gid, \
     g.gid || x'1f' || g.name || x'1f' || ifnull(g.rule, '') AS r FROM unix_group AS g WHERE g.gid > ?1 ORDER BY g.gid LIMIT ?2)";
-/// In order of uid: a login that is looked up for its name is then beside the one before, and not anywhere in the table. That is 2.2 instead of 5.1 s for two million members.
-const MEMBERS: &str = "SELECT CAST(group_concat(m.gid || x'1f' || l.name, x'1e') AS BLOB), count(*), 0 FROM \
-    (SELECT gid, uid FROM group_member WHERE gid > ?1 AND gid <= ?2 ORDER BY uid) AS m CROSS JOIN login AS l ON l.uid = m.uid";
+/// Not the names: they would be looked up one by one, all over the table of logins. That took a third of the whole reading; [`Names`] has them.
+const MEMBERS: &str = "SELECT CAST(group_concat(gid || x'1f' || uid, x'1e') AS BLOB), count(*), 0 FROM group_member WHERE gid > ?1 AND gid <= ?2";
 /// Whether a table's own index keeps names apart. Without it (a foreign program has rebuilt the table) they are looked through.
 const UNIQUE_NAME: &str = "SELECT count(*) FROM pragma_index_list(?1) AS i WHERE i.\"unique\" AND NOT i.partial \
     AND (SELECT group_concat(c.name) FROM pragma_index_info(i.name) AS c) = 'name'";
@@ -74,6 +73,17 @@ struct Known {
     sftp_only: Vec<u32>,
     disputed_logins: HashSet<i64>,
     disputed_groups: HashSet<i64>,
+    /// Of all logins read so far.
+    names: Names,
+}
+
+/// The names of logins by uid, added in this order: 16 MB for a million of eight bytes.
+#[derive(Default)]
+struct Names {
+    uids: Vec<u32>,
+    /// Where each name ends.
+    ends: Vec<u32>,
+    text: Vec<u8>,
 }
 
 /// The next page: SQLite has a thread of its own, so it makes one while the one before becomes records here.
@@ -108,8 +118,6 @@ impl SqliteStock {
                 .immutable(directory.read_only.is_some())
                 .read_only(true)
                 .busy_timeout(super::READER_BUSY)
-                // What is sorted on the way (the members of a page of groups) goes into no file: the disk may be full.
-                .pragma("temp_store", "MEMORY")
                 .disable_statement_logging()
                 .connect()
                 .await?;
@@ -127,7 +135,7 @@ impl SqliteStock {
                 database: Database { directory: directory.clone(), connection },
                 generation,
                 expected,
-                known: Known { memberships, sftp_only, disputed_logins, disputed_groups },
+                known: Known { memberships, sftp_only, disputed_logins, disputed_groups, names: Names::default() },
                 logins: Next::After(-1),
                 groups: Next::After(-1),
             })
@@ -202,6 +210,12 @@ impl Stock for SqliteStock {
             let rows = self.database.login_rows(from, to).await?;
             let gids = page.gids.as_ref().map(numbers).unwrap_or_default();
             stocked.extend(rows.iter().map(|row| self.known.stocked(row, &gids)));
+            // All of the page: its text could not be read, and the names in it neither.
+            if (from, to) == (page.after + 1, page.last) {
+                let names: Vec<_> =
+                    rows.iter().map(|row| (integer(row, 0).unwrap_or(-1), bytes(row, "name"))).collect();
+                self.known.names.add(names.iter().map(|(uid, name)| (*uid, name.as_slice())));
+            }
         }
         stocked.sort_by_key(|stocked| match &stocked.entry {
             Entry::Valid(login) => i64::from(login.uid.raw()),
@@ -233,22 +247,48 @@ impl Stock for SqliteStock {
 
 impl Groups {
     fn records(&self, known: &Known) -> Records<(i64, Entry<Group>)> {
-        let members = self.members.as_ref().map_or_else(|| Some(HashMap::new()), by_id);
-        let (Some(fields), Some(members)) = (self.groups.fields::<3>(), members) else {
+        let members = self.members.as_ref().map(numbers).unwrap_or_default();
+        let Some(fields) = self.groups.fields::<3>() else {
             return Records { entries: Vec::new(), again: vec![(self.after + 1, self.last)] };
         };
         let (mut entries, mut again) = (Vec::with_capacity(self.groups.rows), Vec::new());
         for [gid, name, rule] in fields {
             let id = parsed::<i64>(gid).unwrap_or(-1);
             let plain = rule.is_empty() && !known.disputed_groups.contains(&id);
-            let members = members.get(gid).map(Vec::as_slice).unwrap_or_default();
-            match parse_group(gid, name, members).filter(|_| plain) {
+            let members = members.get(&id).map(Vec::as_slice).unwrap_or_default();
+            match parse_group(gid, name, members.iter().flat_map(|uid| known.names.of(*uid))).filter(|_| plain) {
                 Some(group) => entries.push((id, Entry::Valid(group))),
                 None => again.push((id, id)),
             }
         }
         again.dedup();
         Records { entries, again }
+    }
+}
+
+impl Names {
+    /// Adds the names of one page, in whatever order. A name that is too long is none.
+    fn add<'a>(&mut self, page: impl Iterator<Item = (i64, &'a [u8])>) {
+        let mut page: Vec<_> = page.filter(|(_, name)| name.len() <= MAX_LEN).collect();
+        page.sort_by_key(|(uid, _)| *uid);
+        for (uid, name) in page {
+            let end = u32::try_from(self.text.len() + name.len());
+            if let (Ok(uid), Ok(end)) = (u32::try_from(uid), end) {
+                self.uids.push(uid);
+                self.ends.push(end);
+                self.text.extend_from_slice(name);
+            }
+        }
+    }
+
+    /// The names of this uid: more than one where a foreign program has rebuilt the table.
+    fn of(&self, uid: u32) -> impl Iterator<Item = &[u8]> {
+        let first = self.uids.partition_point(|other| *other < uid);
+        let same = self.uids.get(first..).unwrap_or_default().iter().take_while(move |other| **other == uid).count();
+        (first..first + same).filter_map(|at| {
+            let start = at.checked_sub(1).and_then(|before| self.ends.get(before)).map_or(0, |end| *end as usize);
+            self.text.get(start..*self.ends.get(at)? as usize)
+        })
     }
 }
 
@@ -261,12 +301,13 @@ struct Records<T> {
 }
 
 impl Logins {
-    fn records(&self, known: &Known) -> Records<StockedLogin> {
+    fn records(&self, known: &mut Known) -> Records<StockedLogin> {
         let capabilities = self.capabilities.as_ref().map_or_else(|| Some(HashMap::new()), by_id);
         let (Some(fields), Some(capabilities)) = (self.logins.fields::<9>(), capabilities) else {
             return Records { entries: Vec::new(), again: vec![(self.after + 1, self.last)] };
         };
         let gids = self.gids.as_ref().map(numbers).unwrap_or_default();
+        known.names.add(fields.iter().map(|fields| (parsed(fields[0]).unwrap_or(-1), fields[1])));
         let (mut stocked, mut again) = (Vec::with_capacity(self.logins.rows), Vec::new());
         for fields in fields {
             let uid = parsed::<i64>(fields[0]).unwrap_or(-1);
@@ -416,8 +457,8 @@ fn parse_aging(text: &[u8]) -> Option<Aging> {
     })
 }
 
-fn parse_group(gid: &[u8], name: &[u8], members: &[&[u8]]) -> Option<Group> {
-    let mut members: Vec<LoginName> = members.iter().filter_map(|name| LoginName::from_bytes(name).ok()).collect();
+fn parse_group<'a>(gid: &[u8], name: &[u8], members: impl Iterator<Item = &'a [u8]>) -> Option<Group> {
+    let mut members: Vec<LoginName> = members.filter_map(|name| LoginName::from_bytes(name).ok()).collect();
     members.sort_unstable();
     members.dedup();
     Some(Group { name: parsed(name)?, gid: GroupId::try_from(parsed::<u32>(gid)?).ok()?, members })
