@@ -215,3 +215,35 @@ fn of_two_entries_with_one_name_or_id_the_first_keeps_it() {
             && status.contains("gid belongs to ana, which was there first")
     });
 }
+
+#[test]
+fn a_row_that_breaks_the_form_of_a_page_costs_the_rows_beside_it_nothing() {
+    let mosh = boot!(Mosh::builder().logins(["ana", "ben", "cleo"].map(Login::new)).without_daemon());
+    mosh.identityctl(["group", "add", "club"]).success();
+    for member in ["ana", "ben", "cleo"] {
+        mosh.identityctl(["group", "add-member", "club", member]).success();
+    }
+    // The control characters stand between the fields and the rows of a page.
+    sql(
+        &mosh,
+        "PRAGMA foreign_keys = OFF;
+         PRAGMA legacy_alter_table = ON;
+         BEGIN;
+         CREATE TABLE l AS SELECT * FROM login; DROP TABLE login; ALTER TABLE l RENAME TO login;
+         UPDATE login SET gecos = 'Ben' || char(31) || char(30) || 'B' WHERE name = 'ben';
+         COMMIT;
+        ",
+    );
+    mosh.daemon().start();
+    mosh.wait_until("it is published", Duration::from_secs(30), |mosh| {
+        mosh.identityctl(["snapshot", "print", "passwd", "ana"]).ok()
+    });
+    for name in ["ana", "cleo"] {
+        mosh.run(["getent", "passwd", name]).success();
+        assert!(mosh.run(["id", "-Gn", name]).text().contains("club"), "{name}");
+    }
+    mosh.sh("getent passwd ben").exit(2);
+    assert!(mosh.sh("getent group club").text().ends_with(":ana,ben,cleo"), "{}", mosh.sh("getent group club"));
+    let status = mosh.identityctl(["status"]).stdout;
+    assert!(status.contains("ben") && status.contains("gecos"), "{status}");
+}
