@@ -283,12 +283,21 @@ impl Names {
 
     /// The names of this uid: more than one where a foreign program has rebuilt the table.
     fn of(&self, uid: u32) -> impl Iterator<Item = &[u8]> {
-        let first = self.uids.partition_point(|other| *other < uid);
+        let first = self.guessed(uid).unwrap_or_else(|| self.uids.partition_point(|other| *other < uid));
         let same = self.uids.get(first..).unwrap_or_default().iter().take_while(move |other| **other == uid).count();
         (first..first + same).filter_map(|at| {
             let start = at.checked_sub(1).and_then(|before| self.ends.get(before)).map_or(0, |end| *end as usize);
             self.text.get(start..*self.ends.get(at)? as usize)
         })
+    }
+
+    /// Where the first name of this uid is if uids are spread evenly, as those are that were given out one after the other.
+    fn guessed(&self, uid: u32) -> Option<usize> {
+        let (low, high) = (*self.uids.first()?, *self.uids.last()?);
+        let share = u64::from(uid.checked_sub(low)?) * (self.uids.len() as u64 - 1);
+        let at = usize::try_from(share.checked_div(u64::from(high - low))?).ok()?;
+        let before = at.checked_sub(1).and_then(|before| self.uids.get(before));
+        (self.uids.get(at) == Some(&uid) && before != Some(&uid)).then_some(at)
     }
 }
 
@@ -490,4 +499,43 @@ async fn disputed(
 
 fn integer(row: &SqliteRow, at: usize) -> Option<i64> {
     row.try_get_unchecked::<Option<i64>, usize>(at).ok().flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(names: &Names, uid: u32) -> Vec<&str> {
+        names.of(uid).map(|name| std::str::from_utf8(name).unwrap()).collect()
+    }
+
+    #[test]
+    fn names_are_found_by_uid_however_uids_are_spread() {
+        for step in [1, 2, 7, 1000] {
+            let mut names = Names::default();
+            let all: Vec<(i64, String)> = (0..100).map(|n| (5000 + n * n % step + n * step, format!("m{n}"))).collect();
+            for page in all.chunks(30) {
+                // Within a page the order does not matter.
+                names.add(page.iter().rev().map(|(uid, name)| (*uid, name.as_bytes())));
+            }
+            for (uid, name) in &all {
+                assert_eq!(of(&names, *uid as u32), [name], "step {step}");
+            }
+            for none in [0, 4999, 5000 + 200 * step as u32, u32::MAX] {
+                assert!(of(&names, none).is_empty(), "step {step}, uid {none}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_uid_with_two_names_has_both_and_what_can_be_no_name_is_left_out() {
+        let mut names = Names::default();
+        assert!(of(&names, 5000).is_empty());
+        let long = [b'a'; MAX_LEN + 1];
+        let one: [(i64, &[u8]); 5] = [(-1, b"no"), (5000, b"ana"), (5001, &long), (5002, b"ben"), (5002, b"thief")];
+        names.add(one.into_iter());
+        assert_eq!(of(&names, 5000), ["ana"]);
+        assert!(of(&names, 5001).is_empty());
+        assert_eq!(of(&names, 5002), ["ben", "thief"]);
+    }
 }
