@@ -16,8 +16,13 @@ const THREADS: usize = 2;
 /// The first [`Defect`] found.
 pub fn checksum(file: &[u8]) -> Result<Header, Defect> {
     let header = Header::parse(file)?;
-    let threads = std::thread::available_parallelism().map_or(1, |processors| processors.get().min(THREADS));
-    let sum = BodySum::of(file.get(HEADER..).unwrap_or_default(), threads);
+    let body = file.get(HEADER..).unwrap_or_default();
+    // To ask costs more than to sum up one piece.
+    let threads = match body.len() {
+        0..=BodySum::PIECE => 1,
+        _ => std::thread::available_parallelism().map_or(1, |processors| processors.get().min(THREADS)),
+    };
+    let sum = BodySum::of(body, threads);
     if sum == header.body_sum { Ok(header) } else { Err(Defect::BodySum) }
 }
 
