@@ -12,7 +12,7 @@ const MAX_BUFFER: usize = 1024 * 1024;
 
 /// For so long it is asked again, each time after a pause, for a person who waits. A look-up of `nss_mayfirst` has 200 ms where nothing is published, and 25 within a second after one that was
 /// not answered: after this it has had its whole time once more.
-const PATIENCE: Duration = Duration::from_millis(1200);
+const PATIENCE: Duration = Duration::from_millis(1300);
 /// See [`PATIENCE`].
 const PAUSE: Duration = Duration::from_millis(50);
 

@@ -105,23 +105,23 @@ pub(crate) fn confirm(
     login: &LoginName,
     uid: Option<UserId>,
 ) -> Result<UserId, PamResultCode> {
-    let refusal = match (uid, nss::uid_in_the_end(login)) {
-        (Some(uid), Answer::Uid(same)) if uid.raw() == same && same < options.minimum_uid => {
+    let refusal = match uid.map(|uid| (uid, nss::uid_in_the_end(login))) {
+        Some((uid, Answer::Uid(same))) if uid.raw() == same && same < options.minimum_uid => {
             return Err(too_low(pam, options, login, same));
         }
-        (Some(uid), Answer::Uid(same)) if uid.raw() == same => return Ok(uid),
-        (Some(uid), Answer::Uid(other)) => {
+        Some((uid, Answer::Uid(same))) if uid.raw() == same => return Ok(uid),
+        Some((uid, Answer::Uid(other))) => {
             format!(
                 "refusing {login}: identityd vouches for uid {uid}, NSS gives {other}; see: identityctl why {login}"
             )
         }
-        (Some(uid), Answer::Absent) => {
+        Some((uid, Answer::Absent)) => {
             format!(
                 "refusing {login}: identityd vouches for uid {uid}, but NSS knows no such account; see: identityctl doctor"
             )
         }
-        (Some(_), Answer::Unknown) => format!("refusing {login}: NSS gave no answer to check the uid with"),
-        (None, _) => format!("refusing {login}: identityd says yes but gives no uid"),
+        Some((_, Answer::Unknown)) => format!("refusing {login}: NSS gave no answer to check the uid with"),
+        None => format!("refusing {login}: identityd says yes but gives no uid"),
     };
     pam.log(Level::Critical, &refusal);
     Err(PamResultCode::PAM_AUTHINFO_UNAVAIL)

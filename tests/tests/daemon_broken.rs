@@ -223,13 +223,15 @@ fn a_row_that_breaks_the_form_of_a_page_costs_the_rows_beside_it_nothing() {
     for member in ["ana", "ben", "cleo"] {
         mosh.identityctl(["group", "add-member", "club", member]).success();
     }
-    // The control characters stand between the fields and the rows of a page.
+    // The control characters stand between the fields and the rows of a page; a NULL is a row that is counted and not written.
     sql(
         &mosh,
         "PRAGMA foreign_keys = OFF;
          PRAGMA legacy_alter_table = ON;
          BEGIN;
          CREATE TABLE l AS SELECT * FROM login; DROP TABLE login; ALTER TABLE l RENAME TO login;
+         CREATE TABLE m AS SELECT * FROM group_member; DROP TABLE group_member; ALTER TABLE m RENAME TO group_member;
+         INSERT INTO group_member SELECT gid, NULL FROM unix_group WHERE name = 'club';
          UPDATE login SET gecos = 'Ben' || char(31) || char(30) || 'B' WHERE name = 'ben';
          COMMIT;
         ",

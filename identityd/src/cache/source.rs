@@ -193,6 +193,8 @@ impl Source {
             Err(
                 DirectoryError::Unavailable { .. } | DirectoryError::Damaged { .. } | DirectoryError::Crowded { .. },
             ) => {}
+            // A directory that leaves checks to us was not asked at all.
+            _ if lane == Lane::Check => {}
             _ => self.answered(),
         }
         answer
@@ -281,16 +283,19 @@ impl Source {
 
     /// Waits until questions are asked again. For a person, who would be refused for no more than the bad luck of coming right after a failure.
     pub async fn end_of_pause(&self) {
-        let failed = self.health().failed;
-        let left = failed.map_or(Duration::ZERO, |failed| PAUSE.saturating_sub(failed.elapsed()));
+        let left = self.pause_left();
         if !left.is_zero() {
             tokio::time::sleep(left).await;
         }
     }
 
     fn is_pausing(&self) -> bool {
-        let health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
-        health.failed.is_some_and(|failed| failed.elapsed() < PAUSE)
+        !self.pause_left().is_zero()
+    }
+
+    fn pause_left(&self) -> Duration {
+        let failed = self.health.lock().unwrap_or_else(PoisonError::into_inner).failed;
+        failed.map_or(Duration::ZERO, |failed| PAUSE.saturating_sub(failed.elapsed()))
     }
 
     /// What to say without asking.

@@ -23,6 +23,16 @@ const COMING_BACK: Duration = Duration::from_secs(1);
 /// See [`COMING_BACK`].
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// When a question is asked again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Again {
+    Never,
+    /// There was no place for it.
+    Crowded,
+    /// There was none, or it was lost before a reply began: the question changes nothing.
+    Lost,
+}
+
 /// Asks the daemon.
 #[derive(Debug, Clone)]
 pub struct Client {
@@ -143,7 +153,9 @@ impl Client {
     /// [`ClientError`]; a [`Reply::Failed`] is an answer, not an error.
     pub fn ask(&self, request: &Request) -> Result<Reply, ClientError> {
         let payload = postcard::to_allocvec(request).map_err(|_| ClientError::Protocol("the question has no form"))?;
-        let (status, payload) = self.exchange(Op::Message, &payload)?;
+        let once = matches!(request, Request::Reload | Request::ForgetHost { .. } | Request::AcceptRemoval);
+        let again = if once { Again::Crowded } else { Again::Lost };
+        let (status, payload) = self.exchange(Op::Message, &payload, again)?;
         match status {
             Status::Found => {
                 postcard::from_bytes(&payload).map_err(|_| ClientError::Protocol("the reply cannot be read"))
@@ -153,12 +165,12 @@ impl Client {
         }
     }
 
-    /// Asks a look-up of NSS: a bare name, or an id in little-endian.
+    /// Asks a look-up of NSS: a bare name, or an id in little-endian. Once, as NSS does.
     ///
     /// # Errors
     /// [`ClientError`]; [`LookUp::Unknown`] is an answer.
     pub fn look_up(&self, op: Op, key: &[u8]) -> Result<LookUp, ClientError> {
-        let (status, payload) = self.exchange(op, key)?;
+        let (status, payload) = self.exchange(op, key, Again::Never)?;
         match status {
             Status::Found => Ok(LookUp::Found(payload)),
             Status::Absent => Ok(LookUp::Absent),
@@ -167,7 +179,7 @@ impl Client {
         }
     }
 
-    fn exchange(&self, op: Op, payload: &[u8]) -> Result<(Status, Vec<u8>), ClientError> {
+    fn exchange(&self, op: Op, payload: &[u8], again: Again) -> Result<(Status, Vec<u8>), ClientError> {
         let len = u32::try_from(payload.len()).ok().filter(|len| *len <= MAX_REQUEST);
         let len = len.ok_or(ClientError::TooLong(payload.len()))?;
         let wait_ms = u32::try_from(self.limit.as_millis()).unwrap_or(u32::MAX);
@@ -177,7 +189,7 @@ impl Client {
         let mut frame = Vec::with_capacity(header.to_bytes().len() + payload.len());
         frame.extend_from_slice(&header.to_bytes());
         frame.extend_from_slice(payload);
-        let (mut stream, mut header) = self.reach(&frame, id)?;
+        let (mut stream, mut header) = self.reach(&frame, id, again)?;
         loop {
             let payload = stream.read_payload(header.len as usize)?;
             let status = Status::from_raw(header.kind).ok_or(ClientError::Protocol("a reply of an unknown kind"))?;
@@ -188,8 +200,8 @@ impl Client {
         }
     }
 
-    /// Until the header of the first reply.
-    fn reach(&self, frame: &[u8], id: u64) -> Result<(Stream<'_>, Header), ClientError> {
+    /// Connects and sends; gives the connection and the header of the first reply.
+    fn reach(&self, frame: &[u8], id: u64, again: Again) -> Result<(Stream<'_>, Header), ClientError> {
         let began = Instant::now();
         loop {
             let reached = Stream::connect(&self.socket, self.limit, began).and_then(|mut stream| {
@@ -197,14 +209,15 @@ impl Client {
                 let header = read_header(&mut stream, id)?;
                 Ok((stream, header))
             });
-            match reached {
-                Err(ClientError::Crowded { .. } | ClientError::Broken { .. })
-                    if began.elapsed() + PAUSE < self.limit.min(COMING_BACK) =>
-                {
-                    std::thread::sleep(PAUSE);
-                }
-                reached => return reached,
+            let passing = match &reached {
+                Err(ClientError::Crowded { .. }) => again != Again::Never,
+                Err(ClientError::Broken { .. }) => again == Again::Lost,
+                _ => false,
+            };
+            if !passing || began.elapsed() + PAUSE >= self.limit.min(COMING_BACK) {
+                return reached;
             }
+            std::thread::sleep(PAUSE);
         }
     }
 }

@@ -150,14 +150,25 @@ fn who_gets_no_place_or_loses_it_asks_again_for_a_while() {
             let (mut served, header) = take_question(&listener);
             send(&mut served, Status::Found, header.id, &postcard::to_allocvec(&Reply::Done).unwrap());
         });
-        assert_eq!(client.ask(&Request::Reload).unwrap(), Reply::Done);
+        assert_eq!(client.ask(&Request::Status).unwrap(), Reply::Done);
     });
+    // What changes something is not asked again when it may have been done, and a look-up not at all.
+    for asks in [
+        |client: &Client| client.ask(&Request::Reload).map(drop),
+        |client: &Client| client.look_up(Op::PasswdByName, b"ana").map(drop),
+    ] {
+        std::thread::scope(|scope| {
+            scope.spawn(|| drop(take_question(&listener)));
+            assert!(matches!(asks(&client).unwrap_err(), ClientError::Broken { .. }));
+        });
+    }
     // Never a place.
-    let (done, end) = std::sync::mpsc::channel();
     std::thread::scope(|scope| {
+        // Gone with this closure, also by a failed assertion.
+        let (_asking, end) = std::sync::mpsc::channel::<()>();
         scope.spawn(move || {
             listener.set_nonblocking(true).unwrap();
-            while end.try_recv().is_err() {
+            while end.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
                 match listener.accept() {
                     Ok((mut stream, _)) => send(&mut stream, Status::Busy, 0, b""),
                     Err(_) => std::thread::sleep(Duration::from_millis(1)),
@@ -166,7 +177,6 @@ fn who_gets_no_place_or_loses_it_asks_again_for_a_while() {
         });
         let error = client.ask(&Request::Status).unwrap_err();
         assert!(matches!(error, ClientError::Crowded { .. }), "{error}");
-        done.send(()).unwrap();
     });
 }
 

@@ -113,6 +113,7 @@ impl Replica {
             }
             let _ = done.send(result);
             then();
+            drop((replica, runtime, directory, rules));
             memory::give_back();
             // What other threads free only now: SQLite's, which closes its connection, and the publisher's.
             std::thread::sleep(AFTERWARDS);

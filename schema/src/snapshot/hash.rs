@@ -181,8 +181,12 @@ impl BodySum {
         let own = shares.next().unwrap_or_default();
         let sums: Vec<Vec<u64>> = std::thread::scope(|scope| {
             // Where there is no thread to be had, it is done here.
-            let helped =
-                |share| std::thread::Builder::new().spawn_scoped(scope, move || sum_up(share)).map_err(|_| share);
+            let helped = |share| {
+                std::thread::Builder::new()
+                    .name("checksum".into())
+                    .spawn_scoped(scope, move || sum_up(share))
+                    .map_err(|_| share)
+            };
             let others: Vec<_> = shares.map(helped).collect();
             let done = |other: Result<std::thread::ScopedJoinHandle<'_, _>, _>| match other {
                 Ok(thread) => thread.join().unwrap_or_default(),

@@ -18,7 +18,7 @@
 //! | 280 | 16 bytes | digest of the rules that were applied (policy) |
 //! | 296 | u32 | bytes of the cursor, at most [`CURSOR`] |
 //! | 300 | … | the directory's cursor, then zero |
-//! | 496 | u64 | checksum of the body: every byte from 512 on |
+//! | 496 | u64 | checksum of the body, from 512 on ([`BodySum`](super::hash::BodySum)) |
 //! | 504 | u64 | checksum of the header: bytes 0 to 504 |
 //!
 //! All little-endian.
@@ -183,7 +183,7 @@ pub struct Header {
     pub policy: [u8; 16],
     /// Bytes of the cursor; see [`Header::cursor`].
     pub cursor_len: u32,
-    /// Checksum of everything behind the header.
+    /// Checksum of everything behind the header ([`BodySum`](super::hash::BodySum)).
     pub body_sum: u64,
 }
 

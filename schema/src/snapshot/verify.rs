@@ -17,7 +17,7 @@ const THREADS: usize = 2;
 pub fn checksum(file: &[u8]) -> Result<Header, Defect> {
     let header = Header::parse(file)?;
     let body = file.get(HEADER..).unwrap_or_default();
-    // To ask costs more than to sum up one piece.
+    // One piece cannot be shared.
     let threads = match body.len() {
         0..=BodySum::PIECE => 1,
         _ => std::thread::available_parallelism().map_or(1, |processors| processors.get().min(THREADS)),

@@ -4,6 +4,7 @@ mod error;
 mod files;
 mod history;
 mod migrate;
+mod names;
 mod owner;
 pub(crate) mod reading;
 pub(crate) mod rows;

@@ -12,11 +12,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use async_trait::async_trait;
 use schema::date::Date;
 use schema::id::{GroupId, UserId};
-use schema::name::{LoginName, MAX_LEN};
+use schema::name::LoginName;
 use schema::record::{Aging, Generation, Group, Login, Status};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, ConnectOptions, Row, SqliteConnection};
 
+use super::names::Names;
 use super::rows::{bytes, group, login, select_group, select_login};
 use super::{SqliteDirectory, options, reading};
 use crate::directory::{DirectoryError, Entry, Stock, StockedLogin};
@@ -39,11 +40,13 @@ const LOGINS: &str = "SELECT CAST(group_concat(r, x'1e') AS BLOB), count(*), max
 const CAPABILITIES: &str = "SELECT CAST(group_concat(uid || x'1f' || capability, x'1e') AS BLOB), count(*), 0 FROM \
     (SELECT uid, capability FROM login_capability WHERE uid > ?1 AND uid <= ?2 ORDER BY uid)";
 const GIDS: &str = "SELECT CAST(group_concat(uid || x'1f' || gid, x'1e') AS BLOB), count(*), 0 FROM \
-    (SELECT uid, gid FROM group_member WHERE uid > ?1 AND uid <= ?2 ORDER BY uid, gid)";
+    (SELECT uid, gid FROM group_member WHERE uid > ?1 AND uid <= ?2 AND typeof(uid) = 'integer' AND typeof(gid) = 'integer' \
+    ORDER BY uid, gid)";
 const GROUPS: &str = "SELECT CAST(group_concat(r, x'1e') AS BLOB), count(*), max(gid) FROM (SELECT g.gid AS gid, \
     g.gid || x'1f' || g.name || x'1f' || ifnull(g.rule, '') AS r FROM unix_group AS g WHERE g.gid > ?1 ORDER BY g.gid LIMIT ?2)";
-/// Not the names: they would be looked up one by one, all over the table of logins. That took a third of the whole reading; [`Names`] has them.
-const MEMBERS: &str = "SELECT CAST(group_concat(gid || x'1f' || uid, x'1e') AS BLOB), count(*), 0 FROM group_member WHERE gid > ?1 AND gid <= ?2";
+/// What is no integer (in a table that a foreign program has rebuilt) is nobody, here and above. Not the names: they would be looked up one by one, all over the table of logins. That took a third of the whole reading; [`Names`] has them.
+const MEMBERS: &str = "SELECT CAST(group_concat(gid || x'1f' || uid, x'1e') AS BLOB), count(*), 0 FROM group_member \
+    WHERE gid > ?1 AND gid <= ?2 AND typeof(uid) = 'integer' AND typeof(gid) = 'integer'";
 /// Whether a table's own index keeps names apart. Without it (a foreign program has rebuilt the table) they are looked through.
 const UNIQUE_NAME: &str = "SELECT count(*) FROM pragma_index_list(?1) AS i WHERE i.\"unique\" AND NOT i.partial \
     AND (SELECT group_concat(c.name) FROM pragma_index_info(i.name) AS c) = 'name'";
@@ -77,21 +80,14 @@ struct Known {
     names: Names,
 }
 
-/// The names of logins by uid, added in this order: 16 MB for a million of eight bytes.
-#[derive(Default)]
-struct Names {
-    uids: Vec<u32>,
-    /// Where each name ends.
-    ends: Vec<u32>,
-    text: Vec<u8>,
-}
-
-/// The next page: SQLite has a thread of its own, so it makes one while the one before becomes records here.
+/// The next page. SQLite has a thread of its own: it begins the next (its logins or groups, not what belongs to them) while the one before becomes records here.
 enum Next<P> {
     /// What comes after this id.
     After(i64),
     Made(P),
     End,
+    /// Something has failed on the way to it: not the end.
+    BrokenOff,
 }
 
 /// A page of logins with uids above `after` and up to `last`, and what belongs to them.
@@ -148,7 +144,7 @@ impl Database {
     /// The page of logins after a uid. `None`: there are no more.
     async fn logins(&mut self, after: i64) -> Result<Option<Logins>, DirectoryError> {
         let Some(logins) = self.page(LOGINS, after, LOGINS_OF_A_PAGE.into()).await? else { return Ok(None) };
-        let last = logins.last.unwrap_or(i64::MAX);
+        let last = self.further(after, &logins, "login")?;
         let capabilities = self.page(CAPABILITIES, after, last).await?;
         let gids = self.page(GIDS, after, last).await?;
         Ok(Some(Logins { after, last, logins, capabilities, gids }))
@@ -157,7 +153,7 @@ impl Database {
     /// The page of groups after a gid. `None`: there are no more.
     async fn groups(&mut self, after: i64) -> Result<Option<Groups>, DirectoryError> {
         let Some(groups) = self.page(GROUPS, after, GROUPS_OF_A_PAGE.into()).await? else { return Ok(None) };
-        let last = groups.last.unwrap_or(i64::MAX);
+        let last = self.further(after, &groups, "unix_group")?;
         let members = self.page(MEMBERS, after, last).await?;
         Ok(Some(Groups { after, last, groups, members }))
     }
@@ -169,6 +165,21 @@ impl Database {
         let rows = integer(&row, 1).unwrap_or(0);
         let text = row.try_get_unchecked::<Option<Vec<u8>>, usize>(0).ok().flatten().unwrap_or_default();
         Ok((rows > 0).then(|| Page { text, rows: rows as usize, last: integer(&row, 2) }))
+    }
+
+    /// The id that the next page begins after. An id that is no number (in a table that a foreign program has rebuilt) is above all numbers, and would be read for ever.
+    fn further(&self, after: i64, page: &Page, table: &str) -> Result<i64, DirectoryError> {
+        let last = page.last.unwrap_or(i64::MAX);
+        if last > after {
+            return Ok(last);
+        }
+        let reason = format!("the table {table} has an id that is no integer; see: identityctl doctor");
+        Err(DirectoryError::Damaged { directory: self.directory.path().display().to_string(), reason })
+    }
+
+    fn broken_off(&self) -> DirectoryError {
+        let reason = "a reading of the whole that has failed cannot go on".into();
+        DirectoryError::Unavailable { directory: self.directory.path().display().to_string(), reason }
     }
 
     async fn login_rows(&mut self, from: i64, to: i64) -> Result<Vec<SqliteRow>, DirectoryError> {
@@ -195,28 +206,32 @@ impl Stock for SqliteStock {
     }
 
     async fn logins(&mut self) -> Result<Vec<StockedLogin>, DirectoryError> {
-        let page = match std::mem::replace(&mut self.logins, Next::End) {
+        let page = match std::mem::replace(&mut self.logins, Next::BrokenOff) {
             Next::Made(page) => Some(page),
             Next::After(uid) => self.database.logins(uid).await?,
             Next::End => None,
+            Next::BrokenOff => return Err(self.database.broken_off()),
         };
-        let Some(page) = page else { return Ok(Vec::new()) };
+        let Some(page) = page else {
+            self.logins = Next::End;
+            return Ok(Vec::new());
+        };
         let Self { database, known, .. } = self;
         let more = async { if page.last < i64::MAX { database.logins(page.last).await } else { Ok(None) } };
         let (more, records) = tokio::join!(more, async { page.records(known) });
-        self.logins = more?.map_or(Next::End, Next::Made);
-        let Records { entries: mut stocked, again } = records;
+        let more = more?.map_or(Next::End, Next::Made);
+        let Records { entries: mut stocked, again, whole } = records;
+        let gids = page.gids.as_ref().filter(|_| !again.is_empty()).map(numbers).unwrap_or_default();
         for (from, to) in again {
             let rows = self.database.login_rows(from, to).await?;
-            let gids = page.gids.as_ref().map(numbers).unwrap_or_default();
             stocked.extend(rows.iter().map(|row| self.known.stocked(row, &gids)));
-            // All of the page: its text could not be read, and the names in it neither.
-            if (from, to) == (page.after + 1, page.last) {
+            if whole {
                 let names: Vec<_> =
                     rows.iter().map(|row| (integer(row, 0).unwrap_or(-1), bytes(row, "name"))).collect();
                 self.known.names.add(names.iter().map(|(uid, name)| (*uid, name.as_slice())));
             }
         }
+        self.logins = more;
         stocked.sort_by_key(|stocked| match &stocked.entry {
             Entry::Valid(login) => i64::from(login.uid.raw()),
             Entry::Quarantined(entry) => entry.id,
@@ -225,21 +240,26 @@ impl Stock for SqliteStock {
     }
 
     async fn groups(&mut self) -> Result<Vec<Entry<Group>>, DirectoryError> {
-        let page = match std::mem::replace(&mut self.groups, Next::End) {
+        let page = match std::mem::replace(&mut self.groups, Next::BrokenOff) {
             Next::Made(page) => Some(page),
             Next::After(gid) => self.database.groups(gid).await?,
             Next::End => None,
+            Next::BrokenOff => return Err(self.database.broken_off()),
         };
-        let Some(page) = page else { return Ok(Vec::new()) };
+        let Some(page) = page else {
+            self.groups = Next::End;
+            return Ok(Vec::new());
+        };
         let Self { database, known, .. } = self;
         let more = async { if page.last < i64::MAX { database.groups(page.last).await } else { Ok(None) } };
         let (more, records) = tokio::join!(more, async { page.records(known) });
-        self.groups = more?.map_or(Next::End, Next::Made);
-        let Records { mut entries, again } = records;
+        let more = more?.map_or(Next::End, Next::Made);
+        let Records { mut entries, again, .. } = records;
         for (from, to) in again {
             let rows = self.database.group_rows(from, to).await?;
             entries.extend(rows.iter().map(|row| (integer(row, 0).unwrap_or(from), group(row))));
         }
+        self.groups = more;
         entries.sort_by_key(|(gid, _)| *gid);
         Ok(entries.into_iter().map(|(_, entry)| entry).collect())
     }
@@ -249,55 +269,22 @@ impl Groups {
     fn records(&self, known: &Known) -> Records<(i64, Entry<Group>)> {
         let members = self.members.as_ref().map(numbers).unwrap_or_default();
         let Some(fields) = self.groups.fields::<3>() else {
-            return Records { entries: Vec::new(), again: vec![(self.after + 1, self.last)] };
+            return Records { entries: Vec::new(), again: vec![(self.after + 1, self.last)], whole: true };
         };
         let (mut entries, mut again) = (Vec::with_capacity(self.groups.rows), Vec::new());
         for [gid, name, rule] in fields {
             let id = parsed::<i64>(gid).unwrap_or(-1);
-            let plain = rule.is_empty() && !known.disputed_groups.contains(&id);
             let members = members.get(&id).map(Vec::as_slice).unwrap_or_default();
-            match parse_group(gid, name, members.iter().flat_map(|uid| known.names.of(*uid))).filter(|_| plain) {
+            let undisputed = !known.disputed_groups.contains(&id)
+                && !members.iter().any(|uid| known.disputed_logins.contains(&i64::from(*uid)));
+            let names = members.iter().filter_map(|uid| known.names.of(*uid));
+            match parse_group(gid, name, names).filter(|_| rule.is_empty() && undisputed) {
                 Some(group) => entries.push((id, Entry::Valid(group))),
                 None => again.push((id, id)),
             }
         }
         again.dedup();
-        Records { entries, again }
-    }
-}
-
-impl Names {
-    /// Adds the names of one page, in whatever order. A name that is too long is none.
-    fn add<'a>(&mut self, page: impl Iterator<Item = (i64, &'a [u8])>) {
-        let mut page: Vec<_> = page.filter(|(_, name)| name.len() <= MAX_LEN).collect();
-        page.sort_by_key(|(uid, _)| *uid);
-        for (uid, name) in page {
-            let end = u32::try_from(self.text.len() + name.len());
-            if let (Ok(uid), Ok(end)) = (u32::try_from(uid), end) {
-                self.uids.push(uid);
-                self.ends.push(end);
-                self.text.extend_from_slice(name);
-            }
-        }
-    }
-
-    /// The names of this uid: more than one where a foreign program has rebuilt the table.
-    fn of(&self, uid: u32) -> impl Iterator<Item = &[u8]> {
-        let first = self.guessed(uid).unwrap_or_else(|| self.uids.partition_point(|other| *other < uid));
-        let same = self.uids.get(first..).unwrap_or_default().iter().take_while(move |other| **other == uid).count();
-        (first..first + same).filter_map(|at| {
-            let start = at.checked_sub(1).and_then(|before| self.ends.get(before)).map_or(0, |end| *end as usize);
-            self.text.get(start..*self.ends.get(at)? as usize)
-        })
-    }
-
-    /// Where the first name of this uid is if uids are spread evenly, as those are that were given out one after the other.
-    fn guessed(&self, uid: u32) -> Option<usize> {
-        let (low, high) = (*self.uids.first()?, *self.uids.last()?);
-        let share = u64::from(uid.checked_sub(low)?) * (self.uids.len() as u64 - 1);
-        let at = usize::try_from(share.checked_div(u64::from(high - low))?).ok()?;
-        let before = at.checked_sub(1).and_then(|before| self.uids.get(before));
-        (self.uids.get(at) == Some(&uid) && before != Some(&uid)).then_some(at)
+        Records { entries, again, whole: false }
     }
 }
 
@@ -307,13 +294,15 @@ struct Records<T> {
     entries: Vec<T>,
     /// Ids, from and to, of rows that are to be read one by one.
     again: Vec<(i64, i64)>,
+    /// These are all of the page: its text cannot be read.
+    whole: bool,
 }
 
 impl Logins {
     fn records(&self, known: &mut Known) -> Records<StockedLogin> {
         let capabilities = self.capabilities.as_ref().map_or_else(|| Some(HashMap::new()), by_id);
         let (Some(fields), Some(capabilities)) = (self.logins.fields::<9>(), capabilities) else {
-            return Records { entries: Vec::new(), again: vec![(self.after + 1, self.last)] };
+            return Records { entries: Vec::new(), again: vec![(self.after + 1, self.last)], whole: true };
         };
         let gids = self.gids.as_ref().map(numbers).unwrap_or_default();
         known.names.add(fields.iter().map(|fields| (parsed(fields[0]).unwrap_or(-1), fields[1])));
@@ -331,7 +320,7 @@ impl Logins {
             }
         }
         again.dedup();
-        Records { entries: stocked, again }
+        Records { entries: stocked, again, whole: false }
     }
 }
 
@@ -403,9 +392,9 @@ fn by_id(page: &Page) -> Option<HashMap<&[u8], Vec<&[u8]>>> {
 /// Pairs of numbers, by the first.
 fn numbers(page: &Page) -> BTreeMap<i64, Vec<u32>> {
     let mut all: BTreeMap<i64, Vec<u32>> = BTreeMap::new();
-    for [uid, gid] in page.fields::<2>().unwrap_or_default() {
-        if let (Some(uid), Some(gid)) = (parsed(uid), parsed(gid)) {
-            all.entry(uid).or_default().push(gid);
+    for [id, value] in page.fields::<2>().unwrap_or_default() {
+        if let (Some(id), Some(value)) = (parsed(id), parsed(value)) {
+            all.entry(id).or_default().push(value);
         }
     }
     all
@@ -499,43 +488,4 @@ async fn disputed(
 
 fn integer(row: &SqliteRow, at: usize) -> Option<i64> {
     row.try_get_unchecked::<Option<i64>, usize>(at).ok().flatten()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn of(names: &Names, uid: u32) -> Vec<&str> {
-        names.of(uid).map(|name| std::str::from_utf8(name).unwrap()).collect()
-    }
-
-    #[test]
-    fn names_are_found_by_uid_however_uids_are_spread() {
-        for step in [1, 2, 7, 1000] {
-            let mut names = Names::default();
-            let all: Vec<(i64, String)> = (0..100).map(|n| (5000 + n * n % step + n * step, format!("m{n}"))).collect();
-            for page in all.chunks(30) {
-                // Within a page the order does not matter.
-                names.add(page.iter().rev().map(|(uid, name)| (*uid, name.as_bytes())));
-            }
-            for (uid, name) in &all {
-                assert_eq!(of(&names, *uid as u32), [name], "step {step}");
-            }
-            for none in [0, 4999, 5000 + 200 * step as u32, u32::MAX] {
-                assert!(of(&names, none).is_empty(), "step {step}, uid {none}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_uid_with_two_names_has_both_and_what_can_be_no_name_is_left_out() {
-        let mut names = Names::default();
-        assert!(of(&names, 5000).is_empty());
-        let long = [b'a'; MAX_LEN + 1];
-        let one: [(i64, &[u8]); 5] = [(-1, b"no"), (5000, b"ana"), (5001, &long), (5002, b"ben"), (5002, b"thief")];
-        names.add(one.into_iter());
-        assert_eq!(of(&names, 5000), ["ana"]);
-        assert!(of(&names, 5001).is_empty());
-        assert_eq!(of(&names, 5002), ["ben", "thief"]);
-    }
 }

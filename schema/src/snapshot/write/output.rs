@@ -142,3 +142,25 @@ fn read_entry(from: &mut impl Read, entry: &mut Vec<u8>) -> Result<(), WriteErro
     from.read_exact(entry.get_mut(ENTRY_HEAD..).unwrap_or_default())?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snapshot::hash::BodySum;
+    use std::io::Cursor;
+
+    #[test]
+    fn the_checksum_goes_back_with_the_mark_also_across_its_pieces() {
+        let mut output = Output::new(Cursor::new(Vec::new())).unwrap();
+        output.write(&vec![1; BodySum::PIECE - ALIGN]).unwrap();
+        let mark = output.mark().unwrap();
+        output.write(&vec![2; 2 * BodySum::PIECE]).unwrap();
+        output.mark().unwrap();
+        output.rewind(mark).unwrap();
+        output.write(&vec![3; 2 * BodySum::PIECE + ALIGN]).unwrap();
+        let (len, sum) = output.end().unwrap();
+        let file = output.header(&[0; HEADER]).unwrap().into_inner();
+        assert_eq!(file.len(), len);
+        assert_eq!(sum, BodySum::of(&file[HEADER..], 1));
+    }
+}
