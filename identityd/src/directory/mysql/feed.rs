@@ -114,6 +114,8 @@ impl Inner {
                     tokio::time::sleep(pause).await;
                     shown = self.nearest().await?.generation;
                 }
+                // Before anybody goes on from it: if the primary dies now, a replica without it must be known to lack it.
+                self.seen.fetch_max(shown, Ordering::Relaxed);
                 Ok(shown)
             }
             FeedQueries::Log { .. } => {
