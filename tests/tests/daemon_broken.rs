@@ -44,6 +44,22 @@ fn sql(mosh: &Mosh, statements: &str) {
         .success();
 }
 
+/// What a foreign program may have done to the file: these tables with the same rows, without keys, CHECKs and triggers; and then these statements.
+fn rebuild(mosh: &Mosh, tables: &[&str], statements: &str) {
+    let copies: String = tables
+        .iter()
+        .map(|table| {
+            format!(
+                "CREATE TABLE copy AS SELECT * FROM {table}; DROP TABLE {table}; ALTER TABLE copy RENAME TO {table};\n"
+            )
+        })
+        .collect();
+    sql(
+        mosh,
+        &format!("PRAGMA foreign_keys = OFF; PRAGMA legacy_alter_table = ON; BEGIN;\n{copies}{statements};\nCOMMIT;\n"),
+    );
+}
+
 /// ana is known to the daemon; ben is in the directory, and nobody has asked for him.
 macro_rules! machine {
     () => {{
@@ -182,22 +198,15 @@ fn a_daemon_without_a_directory_starts_and_waits_for_it() {
 #[test]
 fn of_two_entries_with_one_name_or_id_the_first_keeps_it() {
     let mosh = machine!();
-    // What a foreign program may have done to the file: the same rows, without keys, CHECKs and triggers.
-    sql(
+    rebuild(
         &mosh,
-        "PRAGMA foreign_keys = OFF;
-         PRAGMA legacy_alter_table = ON;
-         BEGIN;
-         CREATE TABLE l AS SELECT * FROM login; DROP TABLE login; ALTER TABLE l RENAME TO login;
-         CREATE TABLE g AS SELECT * FROM unix_group; DROP TABLE unix_group; ALTER TABLE g RENAME TO unix_group;
-         INSERT INTO login SELECT (SELECT uid FROM login WHERE name = 'ana'), 'thief', gid, '', '/home/thief', '/bin/bash', 'active', '*',
+        &["login", "unix_group"],
+        "INSERT INTO login SELECT (SELECT uid FROM login WHERE name = 'ana'), 'thief', gid, '', '/home/thief', '/bin/bash', 'active', '*',
              NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM login WHERE name = 'ben';
          INSERT INTO login SELECT 7000, 'ana', gid, '', '/home/thief', '/bin/bash', 'active', '*',
              NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM login WHERE name = 'ben';
          INSERT INTO unix_group SELECT gid, 'thieves', NULL FROM unix_group WHERE name = 'ana';
-         INSERT INTO unix_group VALUES (7001, 'ana', NULL);
-         COMMIT;
-        ",
+         INSERT INTO unix_group VALUES (7001, 'ana', NULL)",
     );
     mosh.daemon().stop();
     mosh.daemon().start();
@@ -224,17 +233,11 @@ fn a_row_that_breaks_the_form_of_a_page_costs_the_rows_beside_it_nothing() {
         mosh.identityctl(["group", "add-member", "club", member]).success();
     }
     // The control characters stand between the fields and the rows of a page; a NULL is a row that is counted and not written.
-    sql(
+    rebuild(
         &mosh,
-        "PRAGMA foreign_keys = OFF;
-         PRAGMA legacy_alter_table = ON;
-         BEGIN;
-         CREATE TABLE l AS SELECT * FROM login; DROP TABLE login; ALTER TABLE l RENAME TO login;
-         CREATE TABLE m AS SELECT * FROM group_member; DROP TABLE group_member; ALTER TABLE m RENAME TO group_member;
-         INSERT INTO group_member SELECT gid, NULL FROM unix_group WHERE name = 'club';
-         UPDATE login SET gecos = 'Ben' || char(31) || char(30) || 'B' WHERE name = 'ben';
-         COMMIT;
-        ",
+        &["login", "group_member"],
+        "INSERT INTO group_member SELECT gid, NULL FROM unix_group WHERE name = 'club';
+         UPDATE login SET gecos = 'Ben' || char(31) || char(30) || 'B' WHERE name = 'ben'",
     );
     mosh.daemon().start();
     mosh.wait_until("it is published", Duration::from_secs(30), |mosh| {
