@@ -128,6 +128,11 @@ impl Source {
         self.directory().map(|directory| directory.cursor(generation)).unwrap_or_default()
     }
 
+    /// What so many changes may take to be asked for, at the very most: some questions each.
+    pub(crate) fn longest(&self, changes: usize) -> Duration {
+        self.timeout.saturating_mul(u32::try_from(changes).unwrap_or(u32::MAX).saturating_mul(4))
+    }
+
     /// Where it is.
     #[must_use]
     pub fn location(&self) -> &str {

@@ -145,6 +145,16 @@ impl Host {
         &self.feed
     }
 
+    /// For how long changes of the directory have not come, and why; `None`: they come, as far as it is known.
+    #[must_use]
+    pub fn not_followed(&self) -> Option<(Duration, String)> {
+        let here = self.feed.stands_still().map(|(since, step)| {
+            (since, format!("a step of following them came to no end ({step}); report it with the journal"))
+        });
+        let there = self.cache.source().not_followed();
+        here.into_iter().chain(there).max_by_key(|(since, _)| *since)
+    }
+
     /// Since when it has been behind the directory.
     #[must_use]
     pub fn behind(&self) -> &Behind {

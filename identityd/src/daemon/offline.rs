@@ -59,7 +59,7 @@ impl Host {
     pub(super) fn note_entered(self: &Arc<Self>, login: &Login) {
         let source = self.cache().source();
         // While changes do not come, what the cache has confirms nothing.
-        if self.offline_days() == 0 || !source.is_reachable() || source.not_followed().is_some() {
+        if self.offline_days() == 0 || !source.is_reachable() || self.not_followed().is_some() {
             return;
         }
         if self.offline.entered(login) {
@@ -139,7 +139,7 @@ impl Host {
     /// Keeps what a successful verification has shown, in the background.
     pub(super) fn remember(self: &Arc<Self>, login: &Login, seen: Seen) {
         // A directory that lacks changes may let in with a password of before.
-        if self.offline_days() == 0 || self.cache().source().not_followed().is_some() {
+        if self.offline_days() == 0 || self.not_followed().is_some() {
             return;
         }
         let (host, login) = (Arc::clone(self), login.clone());

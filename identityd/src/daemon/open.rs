@@ -20,7 +20,7 @@ pub(crate) fn directory(config: &DirectoryConfig) -> Opener {
 }
 
 fn ldap(config: LdapConfig) -> Opener {
-    Box::new(move || {
+    Arc::new(move || {
         let config = config.clone();
         Box::pin(async move {
             let directory: Arc<dyn Directory> = Arc::new(LdapDirectory::open(config)?);
@@ -31,7 +31,7 @@ fn ldap(config: LdapConfig) -> Opener {
 
 /// The embedded directory.
 fn sqlite(path: PathBuf) -> Opener {
-    Box::new(move || {
+    Arc::new(move || {
         let path = path.clone();
         Box::pin(async move {
             let directory: Arc<dyn Directory> = Arc::new(SqliteDirectory::open_at_least_to_read(&path).await?);
@@ -41,7 +41,7 @@ fn sqlite(path: PathBuf) -> Opener {
 }
 
 fn mysql(config: MysqlConfig) -> Opener {
-    Box::new(move || {
+    Arc::new(move || {
         let config = config.clone();
         Box::pin(async move {
             let directory: Arc<dyn Directory> = Arc::new(MysqlDirectory::open(config)?);

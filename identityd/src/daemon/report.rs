@@ -128,7 +128,7 @@ impl Host {
 
     /// Changes have not come for longer than a change of servers takes.
     fn is_not_followed(&self) -> Option<(Duration, String)> {
-        self.cache().source().not_followed().filter(|(since, _)| *since >= UNFOLLOWED)
+        self.not_followed().filter(|(since, _)| *since >= UNFOLLOWED)
     }
 
     /// What is wrong here, in a few words: for the list of the fleet. Empty: nothing.

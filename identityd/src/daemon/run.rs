@@ -15,7 +15,7 @@ use super::{Args, Host, HostParts, harden, offline, open, sweep};
 use crate::auth::Pool;
 use crate::cache::{Cache, Source};
 use crate::config::Loaded;
-use crate::feed::{Feed, Follower};
+use crate::feed::{Feed, Keeper};
 use crate::fleet;
 use crate::local::LocalFiles;
 use crate::quarantine::QuarantineList;
@@ -69,7 +69,7 @@ async fn live(loaded: Loaded, telemetry: Telemetry) -> Result<(), String> {
     .map_err(|error| format!("{error}. Without the local accounts a local name could be answered for"))?;
 
     tokio::spawn(
-        Follower::new(&host, open::directory(&directory), directory.file().map(Into::into), directory.poll().0).run(),
+        Keeper::new(&host, open::directory(&directory), directory.file().map(Into::into), directory.poll().0).run(),
     );
     tokio::spawn(upkeep(Arc::clone(&host)));
     tokio::spawn(offline.watch());
@@ -89,7 +89,7 @@ async fn live(loaded: Loaded, telemetry: Telemetry) -> Result<(), String> {
     let _ = tokio::time::timeout(FIRST_LOOK, ready_to_answer(&host)).await;
     let (stop, stopped) = watch::channel(false);
     let serving = tokio::spawn(server::serve(Arc::clone(&host), listener, stopped));
-    tokio::spawn(watchdog::run(socket.into()));
+    tokio::spawn(watchdog::run(socket.into(), Arc::clone(host.feed())));
     tell(&[NotifyState::Ready, NotifyState::Status("answers look-ups")]);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), pid = std::process::id(), "ready");
 

@@ -3,8 +3,10 @@
 //! Three things make it look: a change of the database file (inotify on its folder), a message that names a generation, and a slow
 //! poll in case both were missed. Looking is one small question when nothing has changed.
 
+mod keeper;
 mod replication;
 mod spread;
+mod steps;
 mod watch;
 
 use std::collections::VecDeque;
@@ -23,12 +25,13 @@ use crate::daemon::Host;
 use crate::directory::{Change, Changes, Directory, DirectoryError};
 use crate::local::Stamp;
 use crate::replica::MOST_CHANGES;
+pub use keeper::Keeper;
 use replication::{Followed, Replication};
-
+pub(crate) use steps::Steps;
 pub use watch::FileWatch;
 
 /// Opens the directory anew.
-pub type Opener = Box<dyn Fn() -> Opening + Send + Sync>;
+pub type Opener = Arc<dyn Fn() -> Opening + Send + Sync>;
 /// The directory being opened.
 pub type Opening = Pin<Box<dyn Future<Output = Result<Arc<dyn Directory>, DirectoryError>> + Send>>;
 
@@ -55,6 +58,8 @@ const REOPEN: Duration = Duration::from_secs(5);
 const TAIL: usize = 8;
 /// For the files that an earlier life has published.
 const OPENING: Duration = Duration::from_secs(2);
+/// For opening the directory: SQLite waits 10 s for who is writing, with each of some statements.
+const OPEN_WAIT: Duration = Duration::from_secs(60);
 /// While the directory is away.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -70,6 +75,7 @@ pub struct Feed {
     looked: channel::Sender<u64>,
     altered: channel::Sender<u64>,
     wake: Notify,
+    steps: Steps,
 }
 
 impl Default for Feed {
@@ -82,6 +88,7 @@ impl Default for Feed {
             looked: channel::Sender::default(),
             altered: channel::Sender::default(),
             wake: Notify::new(),
+            steps: Steps::default(),
         }
     }
 }
@@ -134,6 +141,12 @@ impl Feed {
     /// Something has changed.
     pub fn alter(&self) {
         self.altered.send_modify(|altered| *altered += 1);
+    }
+
+    /// For how long changes have not been followed because a step came to no end, and which; `None`: they are.
+    #[must_use]
+    pub fn stands_still(&self) -> Option<(Duration, &'static str)> {
+        self.steps.standing()
     }
 
     /// Waits until the directory has been looked at once, whatever came of it.
@@ -193,6 +206,8 @@ pub struct Follower {
     tail: VecDeque<Change>,
     reopened: Instant,
     replica: Option<Replication>,
+    /// After one that stood still.
+    again: bool,
 }
 
 impl Follower {
@@ -214,22 +229,31 @@ impl Follower {
             reopened: Instant::now(),
             // A file has one host.
             replica: host.replica().map(|replica| Replication::new(Arc::clone(replica), alone)),
+            again: false,
         }
     }
 
     /// Looks, again and again, until it is dropped.
     pub async fn run(mut self) {
+        if self.again {
+            // What the one before had in hand may be published, and the cache not know it yet.
+            self.feed.steps.begin("drops what was kept of the directory");
+            self.cache.flush().await;
+        }
         if let Some(replication) = &self.replica {
+            self.feed.steps.begin("takes over what is published");
             // Reading a large copy from a slow disk takes longer; the directory is not kept waiting for it.
             let _ = tokio::time::timeout(OPENING, replication.replica.has_opened()).await;
         }
         let mut files = FileWatch::new(self.watched());
         let mut settle = Settle::default();
         loop {
+            self.feed.steps.begin("reads the local accounts");
             self.look_at_local();
             let before = *self.feed.applied.borrow();
             let up = self.look().await;
             let flowing = before != *self.feed.applied.borrow();
+            self.feed.steps.looked();
             self.feed.looked.send_modify(|looked| *looked += 1);
             let pause = match settle.next() {
                 Some(soon) => soon,
@@ -244,6 +268,7 @@ impl Follower {
             let directory = self.cache.source().directory().filter(|_| up);
             // Beyond what was seen: what waits for a load is no news.
             let seen = *self.feed.seen.borrow();
+            self.feed.steps.begin_long("waits for a change", pause);
             tokio::select! {
                 () = told(directory.as_deref(), seen) => {
                     tokio::time::sleep_until(looked + if flowing { FLOW } else { BREATH }).await;
@@ -330,6 +355,7 @@ impl Follower {
     async fn open(&mut self, identity: Option<(u64, u64)>) -> bool {
         let source = self.cache.source();
         let applied = *self.feed.applied.borrow();
+        self.feed.steps.begin_long("opens the directory", OPEN_WAIT);
         // Read the generation before anybody can ask: an answer from before a change that we count as seen would stay.
         let opened = async {
             let directory = (self.open)().await?;
@@ -358,6 +384,7 @@ impl Follower {
         let same = same && (self.identity == identity || self.identity.is_none()) && generation >= applied;
         if !known {
             // What has changed since an earlier life of ours nobody says. Before anybody is told that it answers: what was kept of it must not be used.
+            self.feed.steps.begin("notes what may have changed");
             self.cache.doubt().await;
         }
         source.set(Some(directory));
@@ -374,6 +401,7 @@ impl Follower {
     async fn catch_up(&mut self) -> Result<(), DirectoryError> {
         let cache = Arc::clone(&self.cache);
         let source = cache.source();
+        self.feed.steps.begin("asks for the newest generation");
         let newest = source.ask(Lane::Reserved, |directory| async move { directory.generation().await }).await?;
         self.feed.seen.send_replace(newest);
         let mut applied = *self.feed.applied.borrow();
@@ -392,6 +420,7 @@ impl Follower {
             let known = self.tail.front().map_or(applied, |oldest| Generation(oldest.generation.0.saturating_sub(1)));
             let most = self.replica.as_ref().map_or(BATCH, |_| MOST_CHANGES + 1);
             let asked = most + self.tail.len() as u32;
+            self.feed.steps.begin("asks what has changed");
             let changes = source
                 .ask(Lane::Reserved, |directory| async move { directory.changes_after(known, asked).await })
                 .await?;
@@ -406,6 +435,7 @@ impl Follower {
             let (old, new) = changes.split_at(changes.partition_point(|change| change.generation <= applied));
             match new.last().map(|change| change.generation) {
                 Some(last) if self.tail.iter().eq(old) => {
+                    self.feed.steps.begin("drops what has changed");
                     self.cache.apply(new).await;
                     attempt += 1;
                     match self.follow(new, last, attempt).await? {
@@ -442,6 +472,7 @@ impl Follower {
     /// Nothing that is known holds any more. What is published stays until everything has been read.
     async fn anew(&mut self, generation: Generation, reason: &str) {
         self.tail.clear();
+        self.feed.steps.begin("drops what was kept of the directory");
         self.cache.flush().await;
         match &mut self.replica {
             Some(replication) if replication.is_published() => replication.lost(reason, generation),

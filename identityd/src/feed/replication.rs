@@ -11,6 +11,7 @@ use super::{Change, Changes, DirectoryError, Follower, Lane, RETRY, spread};
 use crate::cache::Source;
 use crate::directory::Kind;
 use crate::replica::{Limits, Loaded, Loading, MOST_CHANGES, Mark, Outcome, Replica, Rules, ask};
+use crate::telemetry::meters;
 use std::sync::Arc;
 
 /// Local accounts and rules are in force for so long before everything is published under them: useradd(8) writes several files.
@@ -21,6 +22,8 @@ const AGAIN: Duration = Duration::from_secs(5);
 const AGAIN_AT_MOST: Duration = Duration::from_secs(60);
 /// The same where it is held back: an administrator who is away for a weekend must not cost a full reading for each change.
 const HELD_AT_MOST: Duration = Duration::from_secs(300);
+/// For publishing a reading, of however many entries.
+const PUBLISH_WAIT: Duration = Duration::from_secs(60);
 /// Changes during a load that are published with it; more come in the usual way afterwards.
 const MOST_SINCE: usize = 20_000;
 
@@ -176,11 +179,13 @@ impl Follower {
         let Some(host) = self.host.upgrade() else { return Ok(Followed::No) };
         let (rules, limits) = (host.rules(), Limits::from(&host.config().snapshot));
         let source = self.cache.source();
+        self.feed.steps.begin_long("asks for what has changed", source.longest(changes.len()));
         let entries = ask(source, &rules, changes).await?;
         if attempt < ATTEMPTS && newest(source).await? != last {
             return Ok(Followed::Overtaken);
         }
         let mark = Mark { generation: last, notes: Notes::new(replication.policy, &source.cursor(last)) };
+        self.feed.steps.begin("publishes changes");
         let outcome = replication.replica.follow(entries, mark, limits).await;
         replication.failing = outcome == Outcome::Failed;
         if outcome == Outcome::TooMuch {
@@ -199,6 +204,7 @@ impl Follower {
         {
             // Nobody says which entries have changed.
             *flushed = newest;
+            self.feed.steps.begin("drops what was kept of the directory");
             self.cache.flush().await;
         }
         let rules = host.rules();
@@ -251,7 +257,9 @@ impl Follower {
                 return Ok(());
             }
         };
+        self.feed.steps.begin_long("asks for what has been added", source.longest(changes.len()));
         let there = ask(source, rules, &changes).await?;
+        self.feed.steps.begin("publishes what has been added");
         replication.added = Some(changes.last().map_or(newest, |change| change.generation));
         if replication.replica.add(there).await {
             self.feed.alter();
@@ -263,7 +271,17 @@ impl Follower {
         let Some(replication) = &mut self.replica else { return Ok(()) };
         let Some(loading) = &mut replication.loading else { return Ok(()) };
         let ended = match loading.ended.try_recv() {
-            Err(TryRecvError::Empty) => return Ok(()),
+            Err(TryRecvError::Empty) => {
+                let Some(step) = loading.steps.overdue() else { return Ok(()) };
+                let seconds = step.since.elapsed().as_secs();
+                tracing::error!(
+                    step = step.what,
+                    seconds,
+                    "the reading of the whole directory stands still, and is given up for another one; report this with the journal"
+                );
+                meters::stood_still("reading");
+                None
+            }
             Err(TryRecvError::Closed) => None,
             Ok(ended) => Some(ended),
         };
@@ -312,6 +330,7 @@ impl Follower {
                     Changes::List(_) | Changes::Gap => return Ok(Outcome::Overtaken),
                 }
             }
+            self.feed.steps.begin_long("asks for what has changed since a reading", source.longest(since.len()));
             let entries = ask(source, &rules, &since).await?;
             until = newest(source).await?;
             attempt += 1;
@@ -328,6 +347,7 @@ impl Follower {
             return Ok(Outcome::Overtaken);
         };
         let mark = Mark { generation: at, notes: Notes::new(rules.policy(), &source.cursor(at)) };
+        self.feed.steps.begin_long("publishes a reading", PUBLISH_WAIT);
         let outcome = replication.replica.finish(loaded, entries, mark, limits).await;
         match outcome {
             Outcome::Published => {
@@ -352,6 +372,7 @@ impl Follower {
             }
         }
         self.tail.clear();
+        self.feed.steps.begin("drops what has changed");
         if lost {
             self.cache.flush().await;
         } else {
@@ -371,6 +392,18 @@ impl Replication {
     fn set_rules(&mut self, rules: Rules) {
         self.policy = rules.policy();
         self.rules = Some(rules);
+    }
+
+    /// What a reading under way is at.
+    #[cfg(test)]
+    pub(super) fn reading(&self) -> Option<&super::Steps> {
+        self.loading.as_ref().map(|loading| &*loading.steps)
+    }
+
+    /// The next reading is begun at once.
+    #[cfg(test)]
+    pub(super) fn do_not_wait(&mut self) {
+        self.load_after = Instant::now();
     }
 
     /// No other reading before this, each time twice as long.

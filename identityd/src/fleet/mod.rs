@@ -67,7 +67,7 @@ impl Host {
         let health = source.health();
         let behind = self.behind().look(health.reachable && applied >= newest);
         let away = if health.reachable { Duration::ZERO } else { health.since.elapsed().unwrap_or_default() };
-        behind.max(away).max(source.not_followed().map_or(Duration::ZERO, |(since, _)| since))
+        behind.max(away).max(self.not_followed().map_or(Duration::ZERO, |(since, _)| since))
     }
 
     /// All hosts, as of now.

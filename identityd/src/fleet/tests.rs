@@ -16,7 +16,7 @@ fn world() -> World {
     config.fleet.host = "web1".parse().ok();
     let world = World::start(config);
     let directory = Arc::clone(&world.directory);
-    let open: Opener = Box::new(move || {
+    let open: Opener = Arc::new(move || {
         let directory = Arc::clone(&directory);
         Box::pin(async move { Ok::<Arc<dyn Directory>, DirectoryError>(directory) })
     });

@@ -16,6 +16,7 @@ use super::owner::Command;
 use super::state::Progress;
 use super::{NotPublished, Replica};
 use crate::directory::{Directory, DirectoryError, Entry, Kind, Quarantined, StockedLogin};
+use crate::feed::Steps;
 use crate::memory;
 use crate::snapshot::{self, PublishError, SnapshotFile};
 
@@ -23,6 +24,8 @@ use crate::snapshot::{self, PublishError, SnapshotFile};
 const PAGE_WAIT: Duration = Duration::from_secs(60);
 /// Before the first page. One in LDAP has to be read whole before it can be sorted (15 s for 100,000 logins, and more on a busy machine), and notices itself when its server stops.
 const OPEN_WAIT: Duration = Duration::from_secs(900);
+/// For the indexes and checksums of the files: some seconds for a million.
+const FILES_WAIT: Duration = Duration::from_secs(300);
 /// Between two lines of the log.
 const TELL: Duration = Duration::from_secs(3);
 /// Pages read ahead: reading, judging and writing go on at the same time.
@@ -41,6 +44,8 @@ pub struct Loading {
     pub rules: Rules,
     /// The directory that is being read.
     pub directory: Arc<dyn Directory>,
+    /// What it is at.
+    pub(crate) steps: Arc<Steps>,
 }
 
 impl std::fmt::Debug for dyn Directory {
@@ -95,14 +100,16 @@ impl Replica {
         then: impl FnOnce() + Send + 'static,
     ) -> Loading {
         let (done, ended) = oneshot::channel();
-        let loading = Loading { ended, rules: rules.clone(), directory: Arc::clone(&directory) };
+        let steps = Arc::new(Steps::default());
+        let loading =
+            Loading { ended, rules: rules.clone(), directory: Arc::clone(&directory), steps: Arc::clone(&steps) };
         self.state().loading =
             Some(Progress { reason: reason.into(), since: SystemTime::now(), read: (0, 0), expected: (0, 0) });
         tracing::info!(reason, "reading the whole directory");
         let (replica, runtime) = (Arc::clone(self), Handle::current());
         let run = move || {
             let began = Instant::now();
-            let result = replica.read(&runtime, &directory, &rules, began);
+            let result = replica.read(&runtime, &directory, &rules, began, &steps);
             {
                 let mut state = replica.state();
                 state.loading = None;
@@ -133,10 +140,13 @@ impl Replica {
         directory: &Arc<dyn Directory>,
         rules: &Rules,
         began: Instant,
+        steps: &Steps,
     ) -> Result<Loaded, LoadError> {
+        steps.begin("waits for the publisher");
         let (done, place) = oneshot::channel();
         self.send(Command::StartLoad { done })?;
         let place = place.blocking_recv().map_err(|_| super::ended())??;
+        steps.begin_long("opens a view of the directory", OPEN_WAIT);
         let opening =
             async { tokio::time::timeout(OPEN_WAIT, directory.stock()).await.map_err(|_| silent(OPEN_WAIT))? };
         let mut stock = runtime.block_on(opening)?;
@@ -174,7 +184,9 @@ impl Replica {
         };
         let mut told = began;
         let base = place.write(generation.0, |writer| {
-            while let Some(page) = pages.blocking_recv() {
+            loop {
+                steps.begin_long("waits for a page", PAGE_WAIT);
+                let Some(page) = pages.blocking_recv() else { break };
                 filling.page(writer, page)?;
                 if let Some(loading) = &mut self.state().loading {
                     loading.read = filling.read;
@@ -194,6 +206,7 @@ impl Replica {
                     );
                 }
             }
+            steps.begin_long("writes the files", FILES_WAIT);
             // The reader ends with an empty page; without it, it has died.
             if filling.complete { Ok(()) } else { Err(filling.fail(silent(PAGE_WAIT))) }
         });
@@ -212,6 +225,7 @@ impl Replica {
             seconds,
             "the whole directory has been read"
         );
+        steps.begin_long("compares with what is published", FILES_WAIT);
         let difference = match (self.published(), base.snapshot()) {
             (Some(published), Ok(new)) => compare(&published, &new),
             _ => None,

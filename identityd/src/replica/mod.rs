@@ -41,6 +41,9 @@ use window::{Count, Record, Window};
 /// More changes than this are read faster all together.
 pub const MOST_CHANGES: u32 = 4000;
 
+/// For a note on the disk: changes do not wait longer for one that hangs.
+const NOTE_WAIT: Duration = Duration::from_secs(10);
+
 /// What is published on this server. Cheap to share; the files belong to a thread of their own.
 pub struct Replica {
     commands: Mutex<mpsc::Sender<Command>>,
@@ -171,7 +174,7 @@ impl Replica {
         self.published().map(|published| Generation(published.generation))
     }
 
-    /// What an earlier life has noted in what was taken over.
+    /// What is noted in what is published: by an earlier life, where it was taken over.
     #[must_use]
     pub fn notes(&self) -> Option<Notes> {
         self.state().notes
@@ -199,7 +202,7 @@ impl Replica {
     fn remember_removals(&self) {
         let window = self.record.read(window::now());
         if !self.record.exists() {
-            self.record.write(&window);
+            self.record.write(|| window.clone());
         }
         *self.window() = window;
     }
@@ -217,11 +220,16 @@ impl Replica {
             let mut window = self.window();
             let before = window.clone();
             change(&mut window);
-            (*window != before || !self.record.exists()).then(|| window.clone())
+            *window != before
         };
-        if let Some(window) = changed {
-            let replica = Arc::clone(self);
-            let _ = tokio::task::spawn_blocking(move || replica.record.write(&window)).await;
+        let replica = Arc::clone(self);
+        let written = tokio::task::spawn_blocking(move || {
+            if changed || !replica.record.exists() {
+                replica.record.write(|| replica.window().clone());
+            }
+        });
+        if tokio::time::timeout(NOTE_WAIT, written).await.is_err() {
+            tracing::warn!("the disk takes no note of what has vanished of late; changes are published all the same");
         }
     }
 

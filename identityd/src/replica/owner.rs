@@ -232,7 +232,11 @@ impl Owner {
             Ok(()) => {
                 self.changed = true;
                 self.show();
-                replica.state().published_at(SystemTime::now());
+                {
+                    let mut state = replica.state();
+                    state.published_at(SystemTime::now());
+                    state.notes = self.publisher.notes();
+                }
                 if std::mem::take(&mut self.failing) {
                     tracing::info!("the snapshot is being published again");
                 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use schema::snapshot::Answer;
@@ -231,12 +232,14 @@ impl Window {
 #[derive(Debug)]
 pub(super) struct Record {
     path: PathBuf,
+    /// One writes at a time.
+    turn: Mutex<()>,
 }
 
 impl Record {
     /// Beside the copy of the snapshot.
     pub(super) fn in_directory(kept: &Path) -> Self {
-        Self { path: kept.join("removals") }
+        Self { path: kept.join("removals"), turn: Mutex::default() }
     }
 
     /// What an earlier life has noted. Where that cannot be known, as if it had let go of as much as it may.
@@ -259,8 +262,10 @@ impl Record {
         self.path.exists()
     }
 
-    /// Notes it, on the disk.
-    pub(super) fn write(&self, window: &Window) {
+    /// Notes on the disk what there is to be noted when its turn has come: on a disk that hangs several wait, and the last must not be the oldest.
+    pub(super) fn write(&self, window: impl FnOnce() -> Window) {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let window = window();
         if let Err(error) = self.try_write(&window.to_text()) {
             // What this life knows of it stays in force.
             tracing::warn!(file = %self.path.display(), %error, "what has vanished of late cannot be noted for the next start");
@@ -350,7 +355,7 @@ mod tests {
         let window = Window { samples: [(10_000, logins(1000))].into(), ..record.read(10_000) };
         assert!(!window.is_too_much(logins(20), LIMITS));
         assert!(window.is_too_much(logins(21), LIMITS));
-        record.write(&window);
+        record.write(|| window.clone());
         let mut window = record.read(13_000);
         window.forget(13_601, HOUR);
         window.see(13_601, HOUR, || logins(1000));
@@ -366,7 +371,7 @@ mod tests {
         let mut window = gone(10_000, 0..3);
         window.count(10_001, [Entry::new(Kind::Group, 7, b"web")]);
         window.hold(10_002);
-        record.write(&window);
+        record.write(|| window.clone());
         assert_eq!(record.read(20_000), window);
     }
 }

@@ -149,6 +149,11 @@ pub fn directory_answered(took: Duration, ok: bool) {
     histogram!("identityd_directory_seconds").record(took);
 }
 
+/// Following the changes, or a full reading, had come to a standstill, and is begun anew.
+pub fn stood_still(what: &'static str) {
+    counter!("identityd_standstills_total", "what" => what).increment(1);
+}
+
 /// The directory answers, or not.
 pub fn directory_up(up: bool) {
     gauge!("identityd_directory_up").set(if up { 1.0 } else { 0.0 });
