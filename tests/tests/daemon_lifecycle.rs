@@ -164,3 +164,45 @@ fn metrics_are_offered_on_a_loopback_port_or_a_socket() {
     mosh.write("/etc/identityd/identityd.toml", &outside);
     mosh.run(["identityd", "--check"]).exit(1);
 }
+
+/// Stops the threads of the run-time, as a task would that blocks in each; the others go on.
+const FREEZE: &str = r#"
+import ctypes, os, sys
+ptrace = ctypes.CDLL(None, use_errno=True).ptrace
+ptrace.argtypes = [ctypes.c_long] * 4
+SEIZE, INTERRUPT, WALL = 0x4206, 0x4207, 0x40000000
+tasks = f"/proc/{sys.argv[1]}/task"
+workers = [int(tid) for tid in os.listdir(tasks) if open(f"{tasks}/{tid}/comm").read().startswith("tokio")]
+for tid in workers:
+    if ptrace(SEIZE, tid, 0, 0) or ptrace(INTERRUPT, tid, 0, 0):
+        sys.exit(os.strerror(ctypes.get_errno()))
+open("/frozen", "w").write(str(len(workers)))
+try:
+    while True:
+        os.waitpid(-1, WALL)
+except ChildProcessError:
+    pass  # they are gone
+"#;
+
+#[test]
+fn a_run_time_that_does_not_go_on_makes_way_for_another_process() {
+    let mosh = boot!(with_ana());
+    assert_eq!(ask(&mosh, "ana"), Status::Found);
+    let pid = mosh.daemon().pid().expect("a pid");
+    mosh.write("/freeze.py", FREEZE);
+    mosh.background(&format!("exec python3 /freeze.py {pid} 2>/freeze.log"));
+    let said = |mosh: &Mosh| mosh.try_read("/freeze.log").unwrap_or_default();
+    mosh.wait_until("its threads are stopped", SOON, |mosh| mosh.exists("/frozen") || !said(mosh).is_empty());
+    assert!(mosh.exists("/frozen"), "{}", said(&mosh));
+    mosh.run(["getent", "passwd", "ana"]).success();
+    mosh.wait_until("it begins anew", Duration::from_secs(30), |mosh| {
+        mosh.journal().contains("begins anew as another process") && mosh.identityctl(["status"]).status == Some(0)
+    });
+    assert_eq!(ask(&mosh, "ana"), Status::Found);
+    // The same number: whoever has noted it can still stop it.
+    assert_eq!(mosh.daemon().pid(), Some(pid));
+    let journal = mosh.journal();
+    assert!(journal.contains("tokio-rt-worker t ") && journal.matches("ready ").count() == 2, "{journal}");
+    // It was meant to happen.
+    mosh.write("/var/log/identityd.log", "");
+}

@@ -14,6 +14,7 @@ mod own;
 mod pam;
 mod password;
 mod published;
+mod pulse;
 mod report;
 mod run;
 mod session;

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use super::listen::Listening;
 use super::lock::Lock;
+use super::pulse::Pulse;
 use super::watchdog::{self, tell};
 use super::{Args, Host, HostParts, harden, offline, open, sweep};
 use crate::auth::Pool;
@@ -71,6 +72,7 @@ async fn live(loaded: Loaded, telemetry: Telemetry) -> Result<(), String> {
     tokio::spawn(
         Keeper::new(&host, open::directory(&directory), directory.file().map(Into::into), directory.poll().0).run(),
     );
+    let pulse = Pulse::start(host.feed()).map_err(|error| format!("cannot start a thread: {error}"))?;
     tokio::spawn(upkeep(Arc::clone(&host)));
     tokio::spawn(offline.watch());
     tokio::spawn(fleet::run(Arc::clone(&host)));
@@ -89,11 +91,12 @@ async fn live(loaded: Loaded, telemetry: Telemetry) -> Result<(), String> {
     let _ = tokio::time::timeout(FIRST_LOOK, ready_to_answer(&host)).await;
     let (stop, stopped) = watch::channel(false);
     let serving = tokio::spawn(server::serve(Arc::clone(&host), listener, stopped));
-    tokio::spawn(watchdog::run(socket.into(), Arc::clone(host.feed())));
+    tokio::spawn(watchdog::run(socket.into()));
     tell(&[NotifyState::Ready, NotifyState::Status("answers look-ups")]);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), pid = std::process::id(), "ready");
 
     until_told_to_stop(&host).await?;
+    pulse.stopping();
     tell(&[NotifyState::Stopping]);
     tracing::info!("stopping");
     stop.send_replace(true);

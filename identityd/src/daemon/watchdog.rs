@@ -1,18 +1,12 @@
-//! What systemd is told: ready, and alive as long as look-ups are answered and changes are followed.
+//! What systemd is told: ready, and alive as long as look-ups are answered.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use schema::wire::frame::{HEADER, Header, Op, Status};
 use sd_notify::NotifyState;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
-
-use crate::feed::Feed;
-
-/// Following the changes has stood still for so long although it was begun anew: only another process can help.
-const HOPELESS: Duration = Duration::from_secs(300);
 
 /// Tells systemd; where there is none, nobody.
 pub(super) fn tell(states: &[NotifyState<'_>]) {
@@ -22,19 +16,11 @@ pub(super) fn tell(states: &[NotifyState<'_>]) {
 }
 
 /// Pets the watchdog as long as a look-up through our own socket is answered. Ends at once where no watchdog is wanted.
-pub(super) async fn run(socket: PathBuf, feed: Arc<Feed>) {
+pub(super) async fn run(socket: PathBuf) {
     let Some(limit) = sd_notify::watchdog_enabled() else { return };
     let pause = limit / 3;
     loop {
-        let hopeless = feed.stands_still().filter(|(since, _)| *since >= HOPELESS);
         match tokio::time::timeout(pause, look_up(&socket)).await {
-            Ok(Ok(())) if let Some((since, step)) = hopeless => {
-                tracing::error!(
-                    step,
-                    seconds = since.as_secs(),
-                    "following the changes stands still, also when it is begun anew; the watchdog is not petted"
-                );
-            }
             Ok(Ok(())) => tell(&[NotifyState::Watchdog]),
             Ok(Err(error)) => {
                 tracing::warn!(%error, "a look-up through our own socket failed; the watchdog is not petted");

@@ -74,7 +74,7 @@ impl Keeper {
         if tokio::time::timeout(ENDING, &mut running.0).await.is_err() {
             tracing::error!(
                 step = step.what,
-                "the step cannot even be ended, and nothing is followed: restart identityd. systemd does so when its watchdog runs out"
+                "the step cannot even be ended, and nothing is followed; identityd begins anew as another process in some minutes"
             );
             let _ = (&mut running.0).await;
         }

@@ -17,7 +17,6 @@ use super::node::Node;
 use super::pool::Pool;
 use super::{filter, node, pages, part};
 use crate::directory::{DirectoryError, Entry, Kind, Stock, StockedLogin};
-use crate::memory::GivesBack;
 
 /// Entries handed over at a time.
 const PORTION: usize = 500;
@@ -29,7 +28,6 @@ pub(super) struct LdapStock {
     model: Model,
     logins: std::vec::IntoIter<Read<Login>>,
     groups: std::vec::IntoIter<Read<Group>>,
-    _memory: GivesBack,
 }
 
 /// An entry that was read, without what follows from others.
@@ -111,14 +109,7 @@ pub(super) async fn read_with(
     .await?;
     logins.sort_unstable_by_key(|read| (read.id, read.seniority));
     groups.sort_unstable_by_key(|read| (read.id, read.seniority));
-    Ok(LdapStock {
-        generation,
-        map: map.clone(),
-        model,
-        logins: logins.into_iter(),
-        groups: groups.into_iter(),
-        _memory: GivesBack,
-    })
+    Ok(LdapStock { generation, map: map.clone(), model, logins: logins.into_iter(), groups: groups.into_iter() })
 }
 
 impl LdapStock {

@@ -217,7 +217,8 @@ impl Session<'_> {
         let many = refresh.ops.len() >= MANY;
         self.commit(refresh.ops, cookie);
         if many {
-            memory::give_back();
+            // Nobody waits for it.
+            drop(tokio::task::spawn_blocking(memory::give_back));
         }
         Ok(())
     }
