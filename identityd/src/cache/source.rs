@@ -128,9 +128,9 @@ impl Source {
         self.directory().map(|directory| directory.cursor(generation)).unwrap_or_default()
     }
 
-    /// What so many changes may take to be asked for, at the very most: some questions each.
-    pub(crate) fn longest(&self, changes: usize) -> Duration {
-        self.timeout.saturating_mul(u32::try_from(changes).unwrap_or(u32::MAX).saturating_mul(4))
+    /// What a question may take at the very most: until it is its turn, and then until the answer.
+    pub(crate) const fn longest(&self) -> Duration {
+        self.timeout.saturating_mul(2)
     }
 
     /// Where it is.

@@ -52,8 +52,13 @@ impl Keeper {
     async fn watch(&self, running: &mut Running) {
         let mut overdue = None;
         let step = loop {
-            // It does not end by itself.
-            if tokio::time::timeout(self.look, &mut running.0).await.is_ok() {
+            if let Ok(ended) = tokio::time::timeout(self.look, &mut running.0).await {
+                // It does not end by itself; a panic has said where.
+                if let Err(error) = ended {
+                    meters::stood_still("following");
+                    tracing::error!(%error, "who follows the directory's changes has failed, and is begun anew; report this with the journal");
+                }
+                tokio::time::sleep(self.look).await;
                 return;
             }
             // Twice the same: the whole process may have been stopped, and go on only now.

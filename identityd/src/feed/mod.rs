@@ -60,6 +60,8 @@ const TAIL: usize = 8;
 const OPENING: Duration = Duration::from_secs(2);
 /// For opening the directory: SQLite waits 10 s for who is writing, with each of some statements.
 const OPEN_WAIT: Duration = Duration::from_secs(60);
+/// Looks in vain, one after the other, before the log says so.
+const VAIN: u32 = 20;
 /// While the directory is away.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -208,6 +210,8 @@ pub struct Follower {
     replica: Option<Replication>,
     /// After one that stood still.
     again: bool,
+    /// Looks in vain since the last that was not.
+    vain: u32,
 }
 
 impl Follower {
@@ -230,15 +234,16 @@ impl Follower {
             // A file has one host.
             replica: host.replica().map(|replica| Replication::new(Arc::clone(replica), alone)),
             again: false,
+            vain: 0,
         }
     }
 
     /// Looks, again and again, until it is dropped.
     pub async fn run(mut self) {
         if self.again {
-            // What the one before had in hand may be published, and the cache not know it yet.
+            // What the one before had in hand may be published, and the cache not know it yet. Whoever keeps something elsewhere hears of a change before it is published.
             self.feed.steps.begin("drops what was kept of the directory");
-            self.cache.flush().await;
+            self.cache.forget().await;
         }
         if let Some(replication) = &self.replica {
             self.feed.steps.begin("takes over what is published");
@@ -253,7 +258,6 @@ impl Follower {
             let before = *self.feed.applied.borrow();
             let up = self.look().await;
             let flowing = before != *self.feed.applied.borrow();
-            self.feed.steps.looked();
             self.feed.looked.send_modify(|looked| *looked += 1);
             let pause = match settle.next() {
                 Some(soon) => soon,
@@ -325,7 +329,13 @@ impl Follower {
             return false;
         }
         match self.catch_up().await {
-            Ok(()) => true,
+            Ok(()) => {
+                self.vain = 0;
+                if self.replica.as_ref().is_none_or(Replication::is_in_step) {
+                    self.feed.steps.goes_on();
+                }
+                true
+            }
             Err(DirectoryError::Damaged { .. }) => {
                 // Opening it anew says what is wrong, and notices when it has been mended.
                 self.cache.source().set(None);
@@ -338,8 +348,22 @@ impl Follower {
                 false
             }
             // It is there; only our turn did not come.
-            Err(DirectoryError::Crowded { .. }) => true,
-            Err(_) => false,
+            Err(error @ DirectoryError::Crowded { .. }) => {
+                self.in_vain(&error);
+                true
+            }
+            Err(error) => {
+                self.in_vain(&error);
+                false
+            }
+        }
+    }
+
+    /// Others say when the directory is away. What else keeps us from looking for so long must not be silent.
+    fn in_vain(&mut self, error: &DirectoryError) {
+        self.vain += 1;
+        if self.vain == VAIN && self.cache.source().is_reachable() {
+            tracing::warn!(%error, times = VAIN, "the directory answers, and its changes cannot be asked for");
         }
     }
 
@@ -401,7 +425,7 @@ impl Follower {
     async fn catch_up(&mut self) -> Result<(), DirectoryError> {
         let cache = Arc::clone(&self.cache);
         let source = cache.source();
-        self.feed.steps.begin("asks for the newest generation");
+        self.feed.steps.begin_long("asks for the newest generation", source.longest());
         let newest = source.ask(Lane::Reserved, |directory| async move { directory.generation().await }).await?;
         self.feed.seen.send_replace(newest);
         let mut applied = *self.feed.applied.borrow();
@@ -420,7 +444,7 @@ impl Follower {
             let known = self.tail.front().map_or(applied, |oldest| Generation(oldest.generation.0.saturating_sub(1)));
             let most = self.replica.as_ref().map_or(BATCH, |_| MOST_CHANGES + 1);
             let asked = most + self.tail.len() as u32;
-            self.feed.steps.begin("asks what has changed");
+            self.feed.steps.begin_long("asks what has changed", source.longest());
             let changes = source
                 .ask(Lane::Reserved, |directory| async move { directory.changes_after(known, asked).await })
                 .await?;

@@ -7,6 +7,7 @@ use schema::snapshot::write::Notes;
 use tokio::sync::oneshot::error::TryRecvError;
 use tokio::time::Instant;
 
+use super::steps::Step;
 use super::{Change, Changes, DirectoryError, Follower, Lane, RETRY, spread};
 use crate::cache::Source;
 use crate::directory::Kind;
@@ -54,6 +55,8 @@ pub(super) struct Replication {
     /// Why everything is to be read.
     wanted: Option<String>,
     loading: Option<Loading>,
+    /// What it was at too long already when it was last looked at.
+    overdue: Option<Step>,
     load_after: Instant,
     pause: Duration,
     /// Under which what is published was judged; `None`: by an earlier life.
@@ -79,6 +82,7 @@ impl Replication {
             lost: None,
             wanted: None,
             loading: None,
+            overdue: None,
             load_after: Instant::now(),
             pause: AGAIN,
             rules: None,
@@ -111,6 +115,11 @@ impl Replication {
             let logins = self.replica.published().map_or(0, |published| published.counts().0);
             self.load_after = self.load_after.max(Instant::now() + spread::pause(logins, rand::random()));
         }
+    }
+
+    /// Whether everything that was seen is published, and nothing else is wanted.
+    pub(super) fn is_in_step(&self) -> bool {
+        self.is_published() && self.wanted.is_none() && self.lost.is_none() && !self.failing
     }
 
     /// When to look again although nothing has happened.
@@ -172,6 +181,11 @@ impl Follower {
         let Some(replication) = self.replica.as_mut().filter(|replication| replication.is_published()) else {
             return Ok(Followed::Yes);
         };
+        if replication.replica.generation() < Some(*self.feed.applied.borrow()) {
+            // An order of a follower that had been given up was carried out after all.
+            replication.lost("what is published is of before", last);
+            return Ok(Followed::No);
+        }
         if changes.len() > MOST_CHANGES as usize {
             replication.lost("many changes have come together", last);
             return Ok(Followed::No);
@@ -179,8 +193,9 @@ impl Follower {
         let Some(host) = self.host.upgrade() else { return Ok(Followed::No) };
         let (rules, limits) = (host.rules(), Limits::from(&host.config().snapshot));
         let source = self.cache.source();
-        self.feed.steps.begin_long("asks for what has changed", source.longest(changes.len()));
-        let entries = ask(source, &rules, changes).await?;
+        let asking = || self.feed.steps.begin_long("asks for what has changed", source.longest());
+        let entries = ask(source, &rules, changes, &asking).await?;
+        asking();
         if attempt < ATTEMPTS && newest(source).await? != last {
             return Ok(Followed::Overtaken);
         }
@@ -246,6 +261,8 @@ impl Follower {
         let Some(replication) = &mut self.replica else { return Ok(()) };
         let Some(added) = replication.added.filter(|added| *added < newest) else { return Ok(()) };
         let source = self.cache.source();
+        let asking = || self.feed.steps.begin_long("asks for what has been added", source.longest());
+        asking();
         let changes = source
             .ask(Lane::Reserved, |directory| async move { directory.changes_after(added, MOST_CHANGES + 1).await })
             .await?;
@@ -257,8 +274,7 @@ impl Follower {
                 return Ok(());
             }
         };
-        self.feed.steps.begin_long("asks for what has been added", source.longest(changes.len()));
-        let there = ask(source, rules, &changes).await?;
+        let there = ask(source, rules, &changes, &asking).await?;
         self.feed.steps.begin("publishes what has been added");
         replication.added = Some(changes.last().map_or(newest, |change| change.generation));
         if replication.replica.add(there).await {
@@ -272,7 +288,9 @@ impl Follower {
         let Some(loading) = &mut replication.loading else { return Ok(()) };
         let ended = match loading.ended.try_recv() {
             Err(TryRecvError::Empty) => {
-                let Some(step) = loading.steps.overdue() else { return Ok(()) };
+                // Twice the same, as for the follower itself.
+                let before = std::mem::replace(&mut replication.overdue, loading.steps.overdue());
+                let Some(step) = replication.overdue.filter(|step| before == Some(*step)) else { return Ok(()) };
                 let seconds = step.since.elapsed().as_secs();
                 tracing::error!(
                     step = step.what,
@@ -280,10 +298,14 @@ impl Follower {
                     "the reading of the whole directory stands still, and is given up for another one; report this with the journal"
                 );
                 meters::stood_still("reading");
+                self.feed.steps.stands_still(step);
                 None
             }
             Err(TryRecvError::Closed) => None,
-            Ok(ended) => Some(ended),
+            Ok(ended) => {
+                self.feed.steps.goes_on();
+                Some(ended)
+            }
         };
         let Some(Loading { rules, directory, .. }) = replication.loading.take() else { return Ok(()) };
         let still = self.cache.source().directory().is_some_and(|now| Arc::ptr_eq(&now, &directory));
@@ -315,9 +337,11 @@ impl Follower {
         let lost = self.is_waiting_for_a_load();
         let (mut since, mut at): (Vec<Change>, _) = (Vec::new(), loaded.generation);
         let (mut until, mut attempt) = (seen, 0);
+        let asking = || self.feed.steps.begin_long("asks for what has changed since a reading", source.longest());
         let entries = loop {
             // Not less than what is published, unless that no longer counts.
             while at < until && (since.len() < MOST_SINCE || (!lost && at < applied)) {
+                asking();
                 let changes = source
                     .ask(Lane::Reserved, |directory| async move { directory.changes_after(at, MOST_CHANGES).await })
                     .await?;
@@ -330,8 +354,8 @@ impl Follower {
                     Changes::List(_) | Changes::Gap => return Ok(Outcome::Overtaken),
                 }
             }
-            self.feed.steps.begin_long("asks for what has changed since a reading", source.longest(since.len()));
-            let entries = ask(source, &rules, &since).await?;
+            let entries = ask(source, &rules, &since, &asking).await?;
+            asking();
             until = newest(source).await?;
             attempt += 1;
             if until <= at || attempt >= ATTEMPTS || since.len() >= MOST_SINCE {
@@ -347,6 +371,12 @@ impl Follower {
             return Ok(Outcome::Overtaken);
         };
         let mark = Mark { generation: at, notes: Notes::new(rules.policy(), &source.cursor(at)) };
+        self.feed.steps.begin("drops what has changed");
+        if lost {
+            self.cache.flush().await;
+        } else {
+            self.cache.apply(&since).await;
+        }
         self.feed.steps.begin_long("publishes a reading", PUBLISH_WAIT);
         let outcome = replication.replica.finish(loaded, entries, mark, limits).await;
         match outcome {
@@ -372,12 +402,6 @@ impl Follower {
             }
         }
         self.tail.clear();
-        self.feed.steps.begin("drops what has changed");
-        if lost {
-            self.cache.flush().await;
-        } else {
-            self.cache.apply(&since).await;
-        }
         self.remember(&since);
         self.publish(at);
         Ok(outcome)

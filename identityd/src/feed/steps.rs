@@ -15,7 +15,7 @@ pub(crate) struct Steps(Mutex<State>);
 #[derive(Debug)]
 struct State {
     step: Step,
-    /// Where it stood still; until it comes to the end of a look.
+    /// Where it stood still; until that step has come to its end.
     standing: Option<Step>,
 }
 
@@ -49,11 +49,15 @@ impl Steps {
 
     /// The same of what may take so long.
     pub(crate) fn begin_long(&self, what: &'static str, may_take: Duration) {
-        self.state().step = Step::new(what, may_take.saturating_add(LIMIT));
+        let mut state = self.state();
+        let ended = std::mem::replace(&mut state.step, Step::new(what, may_take.saturating_add(LIMIT)));
+        if state.standing.is_some_and(|standing| standing.what == ended.what) {
+            state.standing = None;
+        }
     }
 
-    /// A look has come to its end.
-    pub(crate) fn looked(&self) {
+    /// What stood still has come to an end after all.
+    pub(crate) fn goes_on(&self) {
         self.state().standing = None;
     }
 
@@ -62,12 +66,16 @@ impl Steps {
         Some(self.state().step).filter(|step| step.since.elapsed() >= step.may_take)
     }
 
-    /// It has come to a standstill.
+    /// It has come to a standstill, and is given up. That it is followed by another step is no end of it.
     pub(super) fn stands_still(&self, step: Step) {
-        self.state().standing.get_or_insert(step);
+        let mut state = self.state();
+        state.standing.get_or_insert(step);
+        if state.step == step {
+            state.step = Step::new("is begun anew", LIMIT);
+        }
     }
 
-    /// For how long no look has come to its end since it stood still, and where it did.
+    /// Since when a step that stood still has not come to its end, and which.
     pub(super) fn standing(&self) -> Option<(Duration, &'static str)> {
         self.state().standing.map(|step| (step.since.elapsed(), step.what))
     }
@@ -93,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_takes_longer_than_it_may_is_a_standstill_until_a_look_has_ended() {
+    fn what_takes_longer_than_it_may_is_a_standstill_until_that_step_has_ended() {
         let steps = Steps::default();
         assert!(steps.overdue().is_none(), "nothing was begun");
         steps.begin("publishes changes");
@@ -101,11 +109,12 @@ mod tests {
         let overdue = steps.overdue().unwrap();
         assert_eq!((overdue.what, steps.standing()), ("publishes changes", None));
         steps.stands_still(overdue);
-        // One that was begun anew does something else, and has not come to an end either.
+        // One that was begun anew does something else, and has not come to the end of that step either.
         steps.begin("opens the directory");
         assert!(steps.overdue().is_none());
+        steps.begin("publishes changes");
         assert_eq!(steps.standing().map(|(_, what)| what), Some("publishes changes"));
-        steps.looked();
+        steps.begin("waits for a change");
         assert_eq!(steps.standing(), None);
     }
 }

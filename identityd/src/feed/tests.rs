@@ -190,7 +190,9 @@ async fn a_reading_that_stands_still_is_given_up_for_another_one() {
         assert!(Instant::now() < limit);
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    assert!(follower.look().await);
+    // Twice: the whole process may have been stopped for a while.
+    assert!(follower.look().await && follower.replica.as_ref().unwrap().reading().is_some());
+    assert!(follower.look().await && world.host.feed().stands_still().is_some());
     let replication = follower.replica.as_mut().unwrap();
     assert!(replication.reading().is_none() && replication.impatience().is_some());
     replication.do_not_wait();
@@ -199,5 +201,6 @@ async fn a_reading_that_stands_still_is_given_up_for_another_one() {
         assert!(follower.look().await);
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+    assert_eq!(world.host.feed().stands_still(), None);
     drop(go_on);
 }

@@ -1,6 +1,7 @@
 //! Changes become what the directory says *now* of every name and id that they concern.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
 
 use schema::id::{GroupId, UserId};
 use schema::name::{GroupName, LoginName};
@@ -12,7 +13,7 @@ use schema::snapshot::view::Kind as _;
 use super::entry::Rules;
 use super::window::Entry as Vanished;
 use crate::cache::{Lane, Source};
-use crate::directory::{Change, DirectoryError, Entry as Found, Kind, NamedLogin, Quarantined};
+use crate::directory::{Change, Directory, DirectoryError, Entry as Found, Kind, NamedLogin, Quarantined};
 use crate::snapshot::Published;
 
 /// Two answers about one id contradict each other when the directory changed in between; it is asked again so often.
@@ -21,8 +22,8 @@ const ATTEMPTS: u32 = 3;
 const TOGETHER: usize = 128;
 
 /// What is to be published.
-#[derive(Debug, Default)]
-pub(super) struct Batch {
+struct Batch<'a> {
+    asking: &'a (dyn Fn() + Sync),
     gone: Vec<Entry>,
     there: Vec<Entry>,
     uids: BTreeMap<u32, LoginName>,
@@ -32,14 +33,19 @@ pub(super) struct Batch {
     contradictory: bool,
 }
 
-/// Asks the directory. What is not published goes on the quarantine list, what is published leaves it.
+/// Asks the directory. What is not published goes on the quarantine list, what is published leaves it. `asking` is called before each question.
 ///
 /// # Errors
 /// The directory failed half-way: nothing is known.
-pub(crate) async fn ask(source: &Source, rules: &Rules, changes: &[Change]) -> Result<Vec<Entry>, DirectoryError> {
+pub(crate) async fn ask(
+    source: &Source,
+    rules: &Rules,
+    changes: &[Change],
+    asking: &(dyn Fn() + Sync),
+) -> Result<Vec<Entry>, DirectoryError> {
     let mut attempt = 1;
     loop {
-        let mut batch = Batch::default();
+        let mut batch = Batch::new(asking);
         batch.fill(source, rules, changes).await?;
         if !batch.contradictory || attempt == ATTEMPTS {
             // Who is there takes its name and id from whoever had it, so it comes last.
@@ -50,7 +56,29 @@ pub(crate) async fn ask(source: &Source, rules: &Rules, changes: &[Change]) -> R
     }
 }
 
-impl Batch {
+impl<'a> Batch<'a> {
+    fn new(asking: &'a (dyn Fn() + Sync)) -> Self {
+        Self {
+            asking,
+            gone: Vec::new(),
+            there: Vec::new(),
+            uids: BTreeMap::new(),
+            gids: BTreeMap::new(),
+            names: HashSet::new(),
+            group_names: HashSet::new(),
+            contradictory: false,
+        }
+    }
+
+    async fn ask<T, F, A>(&self, source: &Source, question: F) -> Result<T, DirectoryError>
+    where
+        F: FnOnce(Arc<dyn Directory>) -> A,
+        A: Future<Output = Result<T, DirectoryError>>,
+    {
+        (self.asking)();
+        source.ask(Lane::Reserved, question).await
+    }
+
     async fn fill(&mut self, source: &Source, rules: &Rules, changes: &[Change]) -> Result<(), DirectoryError> {
         let of = |kind| changes.iter().filter(move |change| change.kind == kind);
         // What is no name of a login was never published.
@@ -64,8 +92,7 @@ impl Batch {
             if self.uids.contains_key(&uid.raw()) {
                 continue;
             }
-            let found =
-                source.ask(Lane::Reserved, |directory| async move { directory.login_by_uid(uid).await }).await?;
+            let found = self.ask(source, |directory| async move { directory.login_by_uid(uid).await }).await?;
             match found.and_then(|found| valid(source, found)) {
                 Some(login) if self.names.contains(&login.name) => self.contradictory = true,
                 Some(login) => self.logins(source, rules, &[login.name]).await?,
@@ -84,8 +111,7 @@ impl Batch {
             if self.gids.contains_key(&gid.raw()) {
                 continue;
             }
-            let found =
-                source.ask(Lane::Reserved, |directory| async move { directory.group_by_gid(gid).await }).await?;
+            let found = self.ask(source, |directory| async move { directory.group_by_gid(gid).await }).await?;
             match found.and_then(|found| valid(source, found)) {
                 Some(group) if self.group_names.contains(&group.name) => self.contradictory = true,
                 Some(group) => self.group_found(source, rules, &group),
@@ -100,8 +126,7 @@ impl Batch {
 
     async fn logins(&mut self, source: &Source, rules: &Rules, names: &[LoginName]) -> Result<(), DirectoryError> {
         let asked = names.to_vec();
-        let found =
-            source.ask(Lane::Reserved, |directory| async move { directory.logins_with_gids(&asked).await }).await?;
+        let found = self.ask(source, |directory| async move { directory.logins_with_gids(&asked).await }).await?;
         let mut missing: BTreeSet<&LoginName> = names.iter().collect();
         for NamedLogin { name, entry, gids } in found {
             missing.remove(&name);
@@ -140,8 +165,7 @@ impl Batch {
     async fn group(&mut self, source: &Source, rules: &Rules, name: GroupName) -> Result<(), DirectoryError> {
         self.group_names.insert(name.clone());
         let asked = name.clone();
-        let found =
-            source.ask(Lane::Reserved, |directory| async move { directory.group_by_name(&asked).await }).await?;
+        let found = self.ask(source, |directory| async move { directory.group_by_name(&asked).await }).await?;
         let gone = found.is_none();
         match found.and_then(|found| valid(source, found)) {
             Some(group) => self.group_found(source, rules, &group),

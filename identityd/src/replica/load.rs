@@ -3,7 +3,8 @@
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use schema::record::{Generation, Group};
 use schema::snapshot::write::{WriteError, Writer};
@@ -13,7 +14,6 @@ use tokio::sync::{mpsc, oneshot};
 use super::compare::{Difference, compare};
 use super::entry::Rules;
 use super::owner::Command;
-use super::state::Progress;
 use super::{NotPublished, Replica};
 use crate::directory::{Directory, DirectoryError, Entry, Kind, Quarantined, StockedLogin};
 use crate::feed::Steps;
@@ -46,6 +46,17 @@ pub struct Loading {
     pub directory: Arc<dyn Directory>,
     /// What it is at.
     pub(crate) steps: Arc<Steps>,
+    _wanted: Wanted,
+}
+
+/// Dropped, it says that nobody waits for the load any more.
+#[derive(Debug)]
+struct Wanted(Arc<AtomicBool>);
+
+impl Drop for Wanted {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
 }
 
 impl std::fmt::Debug for dyn Directory {
@@ -85,6 +96,13 @@ pub enum LoadError {
     Ended(#[from] NotPublished),
 }
 
+/// By what a load is known to others.
+struct Watched {
+    steps: Arc<Steps>,
+    wanted: Arc<AtomicBool>,
+    number: u64,
+}
+
 enum Page {
     Logins(Vec<StockedLogin>),
     Groups(Vec<Entry<Group>>),
@@ -101,20 +119,22 @@ impl Replica {
     ) -> Loading {
         let (done, ended) = oneshot::channel();
         let steps = Arc::new(Steps::default());
-        let loading =
-            Loading { ended, rules: rules.clone(), directory: Arc::clone(&directory), steps: Arc::clone(&steps) };
-        self.state().loading =
-            Some(Progress { reason: reason.into(), since: SystemTime::now(), read: (0, 0), expected: (0, 0) });
+        let wanted = Arc::new(AtomicBool::new(true));
+        let loading = Loading {
+            ended,
+            rules: rules.clone(),
+            directory: Arc::clone(&directory),
+            steps: Arc::clone(&steps),
+            _wanted: Wanted(Arc::clone(&wanted)),
+        };
+        let number = self.state().begin_load(reason);
+        let watched = Watched { steps, wanted, number };
         tracing::info!(reason, "reading the whole directory");
         let (replica, runtime) = (Arc::clone(self), Handle::current());
         let run = move || {
             let began = Instant::now();
-            let result = replica.read(&runtime, &directory, &rules, began, &steps);
-            {
-                let mut state = replica.state();
-                state.loading = None;
-                state.load_failure = result.as_ref().err().map(ToString::to_string);
-            }
+            let result = replica.read(&runtime, &directory, &rules, began, &watched);
+            replica.state().end_load(number, result.as_ref().err().map(ToString::to_string));
             if let Err(error) = &result {
                 tracing::warn!(%error, "the directory could not be read as a whole; what is published stays");
             }
@@ -129,7 +149,7 @@ impl Replica {
         if let Err(error) = std::thread::Builder::new().name("load".into()).spawn(run) {
             // The sender is gone with the closure: the follower sees a load that has failed.
             tracing::warn!(%error, "no thread to read the directory");
-            self.state().loading = None;
+            self.state().end_load(number, None);
         }
         loading
     }
@@ -140,7 +160,7 @@ impl Replica {
         directory: &Arc<dyn Directory>,
         rules: &Rules,
         began: Instant,
-        steps: &Steps,
+        Watched { steps, wanted, number }: &Watched,
     ) -> Result<Loaded, LoadError> {
         steps.begin("waits for the publisher");
         let (done, place) = oneshot::channel();
@@ -187,11 +207,11 @@ impl Replica {
             loop {
                 steps.begin_long("waits for a page", PAGE_WAIT);
                 let Some(page) = pages.blocking_recv() else { break };
-                filling.page(writer, page)?;
-                if let Some(loading) = &mut self.state().loading {
-                    loading.read = filling.read;
-                    loading.expected = expected;
+                if !wanted.load(Ordering::Relaxed) {
+                    return Err(filling.fail(given_up()));
                 }
+                filling.page(writer, page)?;
+                self.state().progress(*number, filling.read, expected);
                 if told.elapsed() >= TELL {
                     told = Instant::now();
                     let (logins, groups) = filling.read;
@@ -343,6 +363,10 @@ impl Filling<'_> {
 
 fn taken(name: &str, what: &str) -> String {
     format!("another {what} with a lower id has the name {name}; rename one of the two in the directory")
+}
+
+fn given_up() -> DirectoryError {
+    DirectoryError::Unavailable { directory: "being read as a whole".into(), reason: "the reading was given up".into() }
 }
 
 fn silent(waited: Duration) -> DirectoryError {

@@ -192,7 +192,8 @@ impl Replica {
         }
         let outcome = Outcome::of(self.publish(entries, mark).await);
         if outcome == Outcome::Published && self.window().is_held() {
-            // By an earlier life, and mended since.
+            // By an earlier life, or before the follower was begun anew, and mended since.
+            self.state().let_through();
             self.note(Window::let_go).await;
         }
         outcome
@@ -201,9 +202,7 @@ impl Replica {
     /// What an earlier life has seen vanish from what was taken over.
     fn remember_removals(&self) {
         let window = self.record.read(window::now());
-        if !self.record.exists() {
-            self.record.write(|| window.clone());
-        }
+        self.record.write(|| window.clone());
         *self.window() = window;
     }
 
@@ -222,11 +221,13 @@ impl Replica {
             change(&mut window);
             *window != before
         };
+        if self.record.is_waited_for(changed) {
+            tracing::warn!("the disk takes no note of what has vanished of late; changes are published all the same");
+            return;
+        }
         let replica = Arc::clone(self);
         let written = tokio::task::spawn_blocking(move || {
-            if changed || !replica.record.exists() {
-                replica.record.write(|| replica.window().clone());
-            }
+            replica.record.write(|| replica.window().clone());
         });
         if tokio::time::timeout(NOTE_WAIT, written).await.is_err() {
             tracing::warn!("the disk takes no note of what has vanished of late; changes are published all the same");

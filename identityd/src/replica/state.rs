@@ -17,7 +17,9 @@ pub(super) struct State {
     kept: Option<(SystemTime, u64)>,
     not_kept: Option<String>,
     pub(super) loading: Option<Progress>,
-    pub(super) load_failure: Option<String>,
+    load_failure: Option<String>,
+    /// Of the last load that was begun: one that was given up may end later than the next begins.
+    load: u64,
     held: Option<Waiting>,
     /// What an administrator has let go.
     accepted: Removed,
@@ -170,6 +172,27 @@ impl State {
         self.accepted = waiting.removed.clone();
         self.accepted_now = true;
         Some(held)
+    }
+
+    /// A load begins, under this number.
+    pub(super) fn begin_load(&mut self, reason: &str) -> u64 {
+        self.load += 1;
+        self.loading =
+            Some(Progress { reason: reason.into(), since: SystemTime::now(), read: (0, 0), expected: (0, 0) });
+        self.load
+    }
+
+    pub(super) fn progress(&mut self, number: u64, read: (u64, u64), expected: (u64, u64)) {
+        if let Some(loading) = self.loading.as_mut().filter(|_| number == self.load) {
+            (loading.read, loading.expected) = (read, expected);
+        }
+    }
+
+    pub(super) fn end_load(&mut self, number: u64, failure: Option<String>) {
+        if number == self.load {
+            self.loading = None;
+            self.load_failure = failure;
+        }
     }
 
     pub(super) fn published_at(&mut self, at: SystemTime) {

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -234,12 +235,21 @@ pub(super) struct Record {
     path: PathBuf,
     /// One writes at a time.
     turn: Mutex<()>,
+    /// Somebody waits for the turn.
+    waiting: AtomicBool,
+    /// There is something to be noted.
+    news: AtomicBool,
 }
 
 impl Record {
     /// Beside the copy of the snapshot.
     pub(super) fn in_directory(kept: &Path) -> Self {
-        Self { path: kept.join("removals"), turn: Mutex::default() }
+        Self {
+            path: kept.join("removals"),
+            turn: Mutex::default(),
+            waiting: AtomicBool::new(false),
+            news: AtomicBool::new(false),
+        }
     }
 
     /// What an earlier life has noted. Where that cannot be known, as if it had let go of as much as it may.
@@ -258,13 +268,19 @@ impl Record {
         }
     }
 
-    pub(super) fn exists(&self) -> bool {
-        self.path.exists()
+    /// There is something to be noted. `true`: somebody waits already to do so, on a disk that hangs, and will note this as well.
+    pub(super) fn is_waited_for(&self, news: bool) -> bool {
+        self.news.fetch_or(news, Ordering::SeqCst);
+        self.waiting.swap(true, Ordering::SeqCst)
     }
 
-    /// Notes on the disk what there is to be noted when its turn has come: on a disk that hangs several wait, and the last must not be the oldest.
+    /// Notes on the disk what there is to be noted when its turn has come, so that the last of several is not the oldest. Without news only where there is no record yet.
     pub(super) fn write(&self, window: impl FnOnce() -> Window) {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        self.waiting.store(false, Ordering::SeqCst);
+        if !self.news.swap(false, Ordering::SeqCst) && self.path.exists() {
+            return;
+        }
         let window = window();
         if let Err(error) = self.try_write(&window.to_text()) {
             // What this life knows of it stays in force.
@@ -355,6 +371,10 @@ mod tests {
         let window = Window { samples: [(10_000, logins(1000))].into(), ..record.read(10_000) };
         assert!(!window.is_too_much(logins(20), LIMITS));
         assert!(window.is_too_much(logins(21), LIMITS));
+        record.write(|| window.clone());
+        assert!(!record.is_waited_for(false));
+        record.write(|| unreachable!("it is there, and there is no news"));
+        assert!(!record.is_waited_for(true) && record.is_waited_for(false));
         record.write(|| window.clone());
         let mut window = record.read(13_000);
         window.forget(13_601, HOUR);

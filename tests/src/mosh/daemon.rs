@@ -216,6 +216,25 @@ impl Mosh {
         self.try_read(LOG).unwrap_or_default()
     }
 
+    /// Each thread of identityd with its state and what it waits for, and what it has published: for whoever asks why nothing goes on.
+    pub(super) fn what_it_is_at(&self) -> String {
+        let mut lines = Vec::new();
+        if let Some(pid) = self.daemon().pid() {
+            let tasks = self.outside(&format!("/proc/{pid}/task"));
+            for task in std::fs::read_dir(tasks).into_iter().flatten().flatten() {
+                let read = |name: &str| std::fs::read_to_string(task.path().join(name)).unwrap_or_default();
+                let state = read("stat").rsplit_once(") ").and_then(|(_, rest)| rest.chars().next()).unwrap_or('?');
+                lines.push(format!("{} {state} {} {}", read("comm").trim(), read("wchan"), read("syscall").trim()));
+            }
+        }
+        for folder in ["/run/identityd/snapshot", "/var/lib/identityd/snapshot"] {
+            let files = std::fs::read_dir(self.outside(folder)).into_iter().flatten().flatten();
+            let names: Vec<_> = files.map(|file| file.file_name().to_string_lossy().into_owned()).collect();
+            lines.push(format!("{folder}: {}", names.join(" ")));
+        }
+        lines.join("\n")
+    }
+
     /// What programs and PAM modules have sent to syslog(3), all of it: the machine's init writes one message after the other, and may not have had its turn yet.
     #[must_use]
     pub fn syslog(&self) -> String {

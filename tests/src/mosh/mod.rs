@@ -180,6 +180,8 @@ impl Mosh {
                 eprintln!("{line}");
             }
         }
+        eprintln!("--- identityd, its threads and its files ---");
+        eprintln!("{}", self.what_it_is_at());
         eprintln!("--- what was done in this test machine ---");
         for line in self.transcript.lock().unwrap_or_else(std::sync::PoisonError::into_inner).iter() {
             eprintln!("{line}");

@@ -3,6 +3,7 @@
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use schema::name::LoginName;
 use sqlx::Row;
@@ -30,6 +31,9 @@ CREATE TABLE IF NOT EXISTS record (
 ) STRICT, WITHOUT ROWID;";
 /// Of these tables. The records of another version go: they come back as people log in.
 const VERSION: i64 = 3;
+
+/// For marking records of whom a change has come: what is published does not wait longer for a disk that hangs.
+const DISK_WAIT: Duration = Duration::from_secs(5);
 
 pub(super) struct Store {
     path: PathBuf,
@@ -146,23 +150,22 @@ impl Store {
         if self.removed.load(Ordering::SeqCst) {
             return true;
         }
-        let done = match names {
-            None => sqlx::query("UPDATE record SET suspect = 1").execute(&self.pool).await,
+        let query = match names {
+            None => sqlx::query("UPDATE record SET suspect = 1"),
             Some(names) => {
                 let names = serde_json::json!(names.iter().map(LoginName::as_str).collect::<Vec<_>>()).to_string();
-                sqlx::query("UPDATE record SET suspect = 1 WHERE name IN (SELECT value FROM json_each(?1))")
-                    .bind(names)
-                    .execute(&self.pool)
-                    .await
+                sqlx::query("UPDATE record SET suspect = 1 WHERE name IN (SELECT value FROM json_each(?1))").bind(names)
             }
         };
-        self.said(done.map(|_| ())) || self.remove().await
+        let done = tokio::time::timeout(DISK_WAIT, query.execute(&self.pool)).await;
+        let hangs = || sqlx::Error::Io(std::io::Error::other("the disk has not taken it in time"));
+        self.said(done.unwrap_or_else(|_| Err(hangs())).map(|_| ())) || self.remove().await
     }
 
     /// Removes the file, whatever else fails: that needs no space.
     async fn remove(&self) -> bool {
-        // Nobody is writing.
-        let _turn = self.pool.acquire().await;
+        // Nobody is writing; or who does waits for a disk that hangs.
+        let _turn = tokio::time::timeout(DISK_WAIT, self.pool.acquire()).await;
         let mut done = true;
         for path in [self.path.clone(), self.path.with_file_name(JOURNAL_FILE)] {
             if let Err(error) = std::fs::remove_file(&path)
