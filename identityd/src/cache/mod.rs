@@ -336,11 +336,6 @@ impl Cache {
     /// Drops everything: the feed cannot say what has changed.
     pub async fn flush(&self) {
         self.doubt().await;
-        self.forget().await;
-    }
-
-    /// Drops everything that is kept here.
-    pub(crate) async fn forget(&self) {
         let mut flights = self.flights.lock().await;
         flights.clear();
         self.kept.invalidate_all();

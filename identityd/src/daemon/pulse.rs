@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::feed::Feed;
+use super::Host;
 
 /// Between two counts.
 const BEAT: Duration = Duration::from_millis(500);
@@ -34,16 +34,16 @@ impl Pulse {
     ///
     /// # Errors
     /// The thread cannot be started.
-    pub(super) fn start(feed: &Arc<Feed>) -> std::io::Result<Arc<Self>> {
+    pub(super) fn start(host: &Arc<Host>) -> std::io::Result<Arc<Self>> {
         let pulse = Arc::new(Self::default());
-        let (counting, looking, feed) = (Arc::clone(&pulse), Arc::clone(&pulse), Arc::clone(feed));
+        let (counting, looking, host) = (Arc::clone(&pulse), Arc::clone(&pulse), Arc::clone(host));
         tokio::spawn(async move {
             loop {
                 counting.beats.fetch_add(1, Ordering::Relaxed);
                 tokio::time::sleep(BEAT).await;
             }
         });
-        std::thread::Builder::new().name("pulse".into()).spawn(move || looking.look(&feed))?;
+        std::thread::Builder::new().name("pulse".into()).spawn(move || looking.look(&host))?;
         Ok(pulse)
     }
 
@@ -52,7 +52,7 @@ impl Pulse {
         self.stopping.store(true, Ordering::Relaxed);
     }
 
-    fn look(&self, feed: &Feed) {
+    fn look(&self, host: &Host) {
         let mut counts = Counts::default();
         loop {
             std::thread::sleep(LOOK);
@@ -60,7 +60,9 @@ impl Pulse {
             if self.stopping.load(Ordering::Relaxed) {
                 return;
             }
-            let hopeless = feed.stands_still().filter(|(since, _)| *since >= HOPELESS);
+            // While the directory is away another process could do no more than this one.
+            let reachable = host.cache().source().is_reachable();
+            let hopeless = host.feed().stands_still().filter(|(since, _)| reachable && *since >= HOPELESS);
             let why = match hopeless {
                 _ if frozen => "no task has gone on".to_owned(),
                 Some((_, step)) => format!("changes are not followed, also when that is begun anew ({step})"),
@@ -71,6 +73,11 @@ impl Pulse {
                 threads = threads(),
                 "identityd has come to a standstill and begins anew as another process; report this with the journal"
             );
+            // What holds up every task may be the log itself: then it has just come to its end.
+            if frozen && !counts.look(self.beats.load(Ordering::Relaxed)) {
+                tracing::warn!("identityd goes on after all");
+                continue;
+            }
             make_way();
         }
     }

@@ -72,7 +72,7 @@ async fn live(loaded: Loaded, telemetry: Telemetry) -> Result<(), String> {
     tokio::spawn(
         Keeper::new(&host, open::directory(&directory), directory.file().map(Into::into), directory.poll().0).run(),
     );
-    let pulse = Pulse::start(host.feed()).map_err(|error| format!("cannot start a thread: {error}"))?;
+    let pulse = Pulse::start(&host).map_err(|error| format!("cannot start a thread: {error}"))?;
     tokio::spawn(upkeep(Arc::clone(&host)));
     tokio::spawn(offline.watch());
     tokio::spawn(fleet::run(Arc::clone(&host)));

@@ -8,6 +8,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::{Feed, Follower, Opener};
 use crate::daemon::Host;
@@ -15,6 +16,8 @@ use crate::telemetry::meters;
 
 /// Between two looks at it.
 const LOOK: Duration = Duration::from_secs(2);
+/// Before it is begun anew: each time twice as long, for one that fails at once.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// For its end: it ends where it waits.
 const ENDING: Duration = Duration::from_secs(10);
 
@@ -37,28 +40,30 @@ impl Keeper {
 
     /// Follows until it is dropped.
     pub async fn run(self) {
-        let mut again = false;
+        let mut pause = self.look;
         while let Some(host) = self.host.upgrade() {
-            let mut follower = Follower::new(&host, Arc::clone(&self.open), self.file.clone(), self.poll);
+            let follower = Follower::new(&host, Arc::clone(&self.open), self.file.clone(), self.poll);
             drop(host);
-            follower.again = again;
+            let began = Instant::now();
             let mut running = Running(tokio::spawn(follower.run()));
             self.watch(&mut running).await;
-            again = true;
+            pause = if began.elapsed() > LONGEST_PAUSE { self.look } else { (pause * 2).min(LONGEST_PAUSE) };
+            tokio::time::sleep(pause).await;
         }
     }
 
-    /// Returns when it has ended, which it does only because it stood still.
+    /// Returns when it has ended, which it does only because it stood still or failed.
     async fn watch(&self, running: &mut Running) {
         let mut overdue = None;
         let step = loop {
             if let Ok(ended) = tokio::time::timeout(self.look, &mut running.0).await {
                 // It does not end by itself; a panic has said where.
-                if let Err(error) = ended {
+                if ended.is_err_and(|error| error.is_panic()) {
                     meters::stood_still("following");
-                    tracing::error!(%error, "who follows the directory's changes has failed, and is begun anew; report this with the journal");
+                    tracing::error!(
+                        "who follows the directory's changes has failed, and is begun anew; report this with the journal"
+                    );
                 }
-                tokio::time::sleep(self.look).await;
                 return;
             }
             // Twice the same: the whole process may have been stopped, and go on only now.

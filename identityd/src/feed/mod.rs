@@ -208,8 +208,6 @@ pub struct Follower {
     tail: VecDeque<Change>,
     reopened: Instant,
     replica: Option<Replication>,
-    /// After one that stood still.
-    again: bool,
     /// Looks in vain since the last that was not.
     vain: u32,
 }
@@ -233,18 +231,12 @@ impl Follower {
             reopened: Instant::now(),
             // A file has one host.
             replica: host.replica().map(|replica| Replication::new(Arc::clone(replica), alone)),
-            again: false,
             vain: 0,
         }
     }
 
     /// Looks, again and again, until it is dropped.
     pub async fn run(mut self) {
-        if self.again {
-            // What the one before had in hand may be published, and the cache not know it yet. Whoever keeps something elsewhere hears of a change before it is published.
-            self.feed.steps.begin("drops what was kept of the directory");
-            self.cache.forget().await;
-        }
         if let Some(replication) = &self.replica {
             self.feed.steps.begin("takes over what is published");
             // Reading a large copy from a slow disk takes longer; the directory is not kept waiting for it.
@@ -367,6 +359,11 @@ impl Follower {
         }
     }
 
+    fn not_opened(&self) -> DirectoryError {
+        let reason = format!("it was not opened within {} s", OPEN_WAIT.as_secs());
+        DirectoryError::Unavailable { directory: self.cache.source().location().into(), reason }
+    }
+
     /// Whether it is time to see whether a directory that could only be read can be written again.
     fn may_be_writable(&mut self) -> bool {
         let due = self.reopened.elapsed() >= REOPEN && self.cache.source().read_only().is_some();
@@ -388,7 +385,8 @@ impl Follower {
             let generation = directory.generation().await?;
             Ok::<_, DirectoryError>((directory, generation, same))
         };
-        let (directory, generation, same) = match opened.await {
+        let opened = tokio::time::timeout(OPEN_WAIT, opened).await;
+        let (directory, generation, same) = match opened.unwrap_or_else(|_| Err(self.not_opened())) {
             Ok(opened) => opened,
             Err(error) => {
                 source.set(None);

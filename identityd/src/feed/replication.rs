@@ -23,6 +23,8 @@ const AGAIN: Duration = Duration::from_secs(5);
 const AGAIN_AT_MOST: Duration = Duration::from_secs(60);
 /// The same where it is held back: an administrator who is away for a weekend must not cost a full reading for each change.
 const HELD_AT_MOST: Duration = Duration::from_secs(300);
+/// Readings given up one after the other, after which no other is expected to end.
+const GIVEN_UP: u32 = 3;
 /// For publishing a reading, of however many entries.
 const PUBLISH_WAIT: Duration = Duration::from_secs(60);
 /// Changes during a load that are published with it; more come in the usual way afterwards.
@@ -57,6 +59,8 @@ pub(super) struct Replication {
     loading: Option<Loading>,
     /// What it was at too long already when it was last looked at.
     overdue: Option<Step>,
+    /// Readings that were given up since the last that has ended.
+    given_up: u32,
     load_after: Instant,
     pause: Duration,
     /// Under which what is published was judged; `None`: by an earlier life.
@@ -83,6 +87,7 @@ impl Replication {
             wanted: None,
             loading: None,
             overdue: None,
+            given_up: 0,
             load_after: Instant::now(),
             pause: AGAIN,
             rules: None,
@@ -298,12 +303,18 @@ impl Follower {
                     "the reading of the whole directory stands still, and is given up for another one; report this with the journal"
                 );
                 meters::stood_still("reading");
-                self.feed.steps.stands_still(step);
+                replication.given_up += 1;
+                if replication.given_up >= GIVEN_UP {
+                    self.feed.steps.stands_still(step);
+                }
                 None
             }
             Err(TryRecvError::Closed) => None,
             Ok(ended) => {
-                self.feed.steps.goes_on();
+                if replication.given_up >= GIVEN_UP {
+                    self.feed.steps.goes_on();
+                }
+                replication.given_up = 0;
                 Some(ended)
             }
         };

@@ -69,13 +69,13 @@ impl Steps {
     /// It has come to a standstill, and is given up. That it is followed by another step is no end of it.
     pub(super) fn stands_still(&self, step: Step) {
         let mut state = self.state();
-        state.standing.get_or_insert(step);
+        state.standing.get_or_insert(Step { since: Instant::now(), ..step });
         if state.step == step {
             state.step = Step::new("is begun anew", LIMIT);
         }
     }
 
-    /// Since when a step that stood still has not come to its end, and which.
+    /// For how long a step that was given up has not come to its end, and which.
     pub(super) fn standing(&self) -> Option<(Duration, &'static str)> {
         self.state().standing.map(|step| (step.since.elapsed(), step.what))
     }

@@ -283,7 +283,8 @@ impl Record {
         }
         let window = window();
         if let Err(error) = self.try_write(&window.to_text()) {
-            // What this life knows of it stays in force.
+            // What this life knows of it stays in force, and is noted with the next.
+            self.news.store(true, Ordering::SeqCst);
             tracing::warn!(file = %self.path.display(), %error, "what has vanished of late cannot be noted for the next start");
         }
     }

@@ -14,6 +14,7 @@ mod tests;
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -47,6 +48,8 @@ const RECENT: Duration = Duration::from_secs(120);
 const MOST: usize = 20_000;
 /// Records that are written together. A change that is received meanwhile waits for them: some milliseconds.
 const TOGETHER: usize = 64;
+/// For marking records on the disk before a change counts as applied.
+const DISK_WAIT: Duration = Duration::from_secs(5);
 /// In the folder: the key, the records, and what SQLite leaves beside them.
 const KEY_FILE: &str = "host.key";
 const RECORDS_FILE: &str = "offline.db";
@@ -82,6 +85,8 @@ pub struct Verifiers {
     state: Mutex<State>,
     wake: Notify,
     turns: Semaphore,
+    /// The disk has not taken something in time: nobody waits for it until it has taken all.
+    slow: AtomicBool,
 }
 
 /// Both files.
@@ -116,7 +121,13 @@ impl Verifiers {
     /// Keeps nothing and knows nobody, until it is told to.
     #[must_use]
     pub fn none(source: Arc<Source>) -> Arc<Self> {
-        Arc::new(Self { source, state: Mutex::default(), wake: Notify::new(), turns: Semaphore::new(AT_ONCE) })
+        Arc::new(Self {
+            source,
+            state: Mutex::default(),
+            wake: Notify::new(),
+            turns: Semaphore::new(AT_ONCE),
+            slow: AtomicBool::new(false),
+        })
     }
 
     /// Opens `host.key` and `offline.db` in a folder, or makes them. What it finds is compared with the directory when that answers.
@@ -248,9 +259,27 @@ impl Verifiers {
 
     /// Writes what has to be written, as it is by then. Whether that worked: if not, [`Verifiers::watch`] tries again.
     async fn save(&self, kept: &Arc<Kept>) -> bool {
-        let Err(names) = kept.store.save(|| self.state().take_dirty(kept)).await else { return true };
+        let Err(names) = kept.store.save(|| self.state().take_dirty(kept)).await else {
+            self.slow.store(false, Ordering::SeqCst);
+            return true;
+        };
         self.still_dirty(kept, names);
         false
+    }
+
+    /// Has the mark of these records written, of all without names. `false`: it is not, and has to be; in memory they are marked already. What is published does not wait for a disk that is slow.
+    async fn suspected(&self, kept: &Arc<Kept>, names: Option<&[LoginName]>) -> bool {
+        if self.slow.load(Ordering::SeqCst) {
+            return false;
+        }
+        let Ok(done) = tokio::time::timeout(DISK_WAIT, kept.store.suspect(names)).await else {
+            self.slow.store(true, Ordering::SeqCst);
+            tracing::warn!(
+                "the disk is slow: who must not log in offline after a change is known here, and is noted when it takes it"
+            );
+            return false;
+        };
+        done
     }
 
     /// What could not be written has to be written yet.
@@ -290,7 +319,7 @@ impl Witness for Verifiers {
             touched
         };
         if !touched.is_empty() {
-            if !kept.store.suspect(Some(&touched)).await {
+            if !self.suspected(&kept, Some(&touched)).await {
                 self.still_dirty(&kept, touched);
             }
             self.wake.notify_one();
@@ -308,7 +337,7 @@ impl Witness for Verifiers {
             }
             names
         };
-        if !kept.store.suspect(None).await {
+        if !self.suspected(&kept, None).await {
             self.still_dirty(&kept, names);
         }
         self.wake.notify_one();

@@ -46,6 +46,32 @@ async fn a_change_that_cannot_be_noted_leaves_nothing_for_a_restart() {
 }
 
 #[tokio::test]
+async fn a_slow_disk_holds_up_no_change_and_costs_no_record() {
+    let mut world = World::new().await;
+    world.away(false).await;
+    world.settle().await;
+    world.away(true).await;
+    let turn = world.verifiers.kept().unwrap().store.hold().await;
+    let began = Instant::now();
+    world.hear(|login| login.status = Status::Locked).await;
+    assert!(began.elapsed() >= DISK_WAIT);
+    assert!(matches!(world.verify("right").await, Offline::Unknown(_)), "in memory it is marked at once");
+    // The next one does not wait.
+    let began = Instant::now();
+    world.hear(|login| login.status = Status::Active).await;
+    assert!(began.elapsed() < DISK_WAIT);
+    drop(turn);
+    world.verifiers.save(&world.verifiers.kept().unwrap()).await;
+    world.restart().await;
+    assert_eq!(world.verifiers.state().records.iter().count(), 1, "nothing was removed");
+    assert!(matches!(world.verify("right").await, Offline::Unknown(_)), "and it is noted");
+    world.away(false).await;
+    world.settle().await;
+    world.away(true).await;
+    assert_eq!(world.verify("right").await, Offline::Right);
+}
+
+#[tokio::test]
 async fn one_file_that_cannot_be_removed_keeps_no_other() {
     let world = World::new().await;
     let [records, key] = [RECORDS_FILE, KEY_FILE].map(|file| world.folder.path().join(file));
