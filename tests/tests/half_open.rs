@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
 use tests::mosh::{LdapLogin, Slapd};
 use tests::{Mosh, boot};
 
@@ -30,9 +31,15 @@ fn the_other_one_is_asked(mosh: &Mosh, [nearest, other]: [u16; 2]) {
         mosh.lose_packets(port)
     };
     let back = || {
-        let count = |what: &str| mosh.journal().lines().filter(|line| line.contains(what)).count();
         mosh.lose_no_packets();
-        mosh.wait_until("both serve again", SOON, |_| count("answers again") >= count("does not answer"));
+        mosh.wait_until("both serve again", SOON, |mosh| {
+            let status: Value =
+                serde_json::from_str(&mosh.identityctl(["--json", "status"]).stdout).unwrap_or_default();
+            let servers = status["directory"]["servers"].as_array().map_or(&[][..], Vec::as_slice);
+            status["directory"]["reachable"] == true
+                && servers.len() == 2
+                && servers.iter().all(|one| one["up"] == true)
+        });
     };
 
     mosh.wait_until("identityd has a server", SOON, |mosh| mosh.run(["getent", "passwd", "ana"]).ok());
