@@ -259,10 +259,13 @@ impl Verifiers {
 
     /// Writes what has to be written, as it is by then. Whether that worked: if not, [`Verifiers::watch`] tries again.
     async fn save(&self, kept: &Arc<Kept>) -> bool {
-        let Err(names) = kept.store.save(|| self.state().take_dirty(kept)).await else {
-            self.slow.store(false, Ordering::SeqCst);
-            return true;
-        };
+        let saved = kept.store.save(|| self.state().take_dirty(kept)).await;
+        let was_slow = self.slow.swap(false, Ordering::SeqCst);
+        let Err(names) = saved else { return true };
+        if was_slow {
+            // It answers again, with an error: a restart must not believe what is there, as if it had been so at once.
+            kept.store.suspect(Some(&names)).await;
+        }
         self.still_dirty(kept, names);
         false
     }

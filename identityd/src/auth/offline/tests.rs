@@ -60,6 +60,14 @@ impl World {
         world
     }
 
+    /// The same, compared with the directory, which answers.
+    async fn settled() -> Self {
+        let world = Self::new().await;
+        world.away(false).await;
+        world.settle().await;
+        world
+    }
+
     async fn log_in(&self) {
         let login = self.directory.logins.lock().unwrap()[&2000].clone();
         let hash = self.directory.hashes.lock().unwrap()["ana"].clone();
@@ -169,9 +177,7 @@ async fn after_the_days_it_is_refused_and_with_none_always() {
 
 #[tokio::test]
 async fn a_change_that_was_received_closes_the_door_until_it_is_known() {
-    let mut world = World::new().await;
-    world.away(false).await;
-    world.settle().await;
+    let mut world = World::settled().await;
     world.away(true).await;
     world.hear(|login| login.gecos = "Ana Flores".parse().unwrap()).await;
     assert!(matches!(world.verify("right").await, Offline::Unknown(_)));

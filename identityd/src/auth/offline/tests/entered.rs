@@ -114,9 +114,7 @@ async fn no_password_is_right_without_a_verifier() {
 
 #[tokio::test]
 async fn entering_by_key_prolongs_no_password() {
-    let world = World::new().await;
-    world.away(false).await;
-    world.settle().await;
+    let world = World::settled().await;
     world.alter(|record| {
         record.known -= 8 * 86_400;
         record.verifier.as_mut().unwrap().verified -= 8 * 86_400;

@@ -13,9 +13,7 @@ impl World {
 
 #[tokio::test]
 async fn what_could_not_be_written_is_written_later() {
-    let mut world = World::new().await;
-    world.away(false).await;
-    world.settle().await;
+    let mut world = World::settled().await;
     world.spoil(NO_WRITES).await;
     world.verifiers.forget(&ana()).await;
     assert!(!world.is_settled());
@@ -27,9 +25,7 @@ async fn what_could_not_be_written_is_written_later() {
 
 #[tokio::test]
 async fn a_change_that_cannot_be_noted_leaves_nothing_for_a_restart() {
-    let mut world = World::new().await;
-    world.away(false).await;
-    world.settle().await;
+    let mut world = World::settled().await;
     world.spoil(NO_WRITES).await;
     world.away(true).await;
     world.hear(|login| login.status = Status::Locked).await;
@@ -47,9 +43,7 @@ async fn a_change_that_cannot_be_noted_leaves_nothing_for_a_restart() {
 
 #[tokio::test]
 async fn a_slow_disk_holds_up_no_change_and_costs_no_record() {
-    let mut world = World::new().await;
-    world.away(false).await;
-    world.settle().await;
+    let mut world = World::settled().await;
     world.away(true).await;
     let turn = world.verifiers.kept().unwrap().store.hold().await;
     let began = Instant::now();
@@ -69,6 +63,19 @@ async fn a_slow_disk_holds_up_no_change_and_costs_no_record() {
     world.settle().await;
     world.away(true).await;
     assert_eq!(world.verify("right").await, Offline::Right);
+}
+
+#[tokio::test]
+async fn a_slow_disk_that_takes_nothing_in_the_end_leaves_nothing_for_a_restart() {
+    let world = World::settled().await;
+    world.away(true).await;
+    let kept = world.verifiers.kept().unwrap();
+    let turn = kept.store.hold().await;
+    world.hear(|login| login.status = Status::Locked).await;
+    drop(turn);
+    world.spoil(NO_WRITES).await;
+    assert!(!world.verifiers.save(&kept).await);
+    assert!(!world.folder.path().join(RECORDS_FILE).exists());
 }
 
 #[tokio::test]
